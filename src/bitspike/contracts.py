@@ -1,0 +1,98 @@
+"""What passes between rooms: batches in, step reports and predictions out.
+
+Spike times are integers `(batch, neurons)` in steps; `n_steps` means "never". Images are uint8
+`(batch, features)`, 0 dark, 255 bright.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from bitspike.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Coded inputs `(batch, features)` and labels `(batch,)` int64."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a rule may know before training: a sample of coded training inputs and the number of classes."""
+
+    sample: Tensor  # (<= 1000, features), coded
+    n_classes: int
+
+    @property
+    def n_inputs(self) -> int:
+        return int(self.sample.shape[1])
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one training step did; sums over the batch, so reports add up."""
+
+    loss: float
+    n: int
+    n_correct: int
+    firing: tuple[float, ...]  # per layer: neurons that fired, summed over samples, divided by the layer's width
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One honest decision per input, and what it cost."""
+
+    labels: Tensor  # (n,) int64: the decision, ties broken by potential, then by lowest index
+    probabilities: Tensor  # (n, classes) float32
+    decision_time: Tensor  # (n,) int64 in steps; n_steps where no output fired
+    silent: Tensor  # (n,) bool: no output fired
+    tied: Tensor  # (n, classes) bool: the classes that share the earliest output spike (all False when silent)
+    potentials: Tensor  # (n, classes) float32: potential minus threshold at the decision
+    n_spikes: Tensor  # (n,) int64: input and hidden spikes up to and including the decision step
+    n_synops: Tensor  # (n,) int64: additions those spikes cause, fan-out counted
+
+    @staticmethod
+    def concatenate(parts: list[Prediction]) -> Prediction:
+        """Join the predictions of consecutive batches."""
+        names = Prediction.__dataclass_fields__
+        return Prediction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+class Rule(Protocol):
+    """A training rule: settings (a frozen dataclass) and three verbs; state in, state out."""
+
+    def init(
+        self, experiment: Experiment, task: Task, generator: torch.Generator
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Build the model and its optimiser; the same generator state builds the same model."""
+        ...
+
+    def step(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator
+    ) -> StepReport:
+        """Learn from one batch."""
+        ...
+
+    def predict(self, model: nn.Module, inputs: Tensor, generator: torch.Generator) -> Prediction:
+        """Decide; touches nothing in the model."""
+        ...
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse, with `UsageError` and a sentence that says why, an experiment this rule cannot run."""
+        ...
+
+    def end_epoch(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
+        """What the rule does between epochs (S4NN: redraw dead neurons), in place; returns figures to log."""
+        ...
+
+    def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
+        """Choose the output threshold and fit the temperature on validation data, in place; returns what was chosen."""
+        ...

@@ -1,0 +1,141 @@
+"""An experiment is a value: data x coding x network x weights x rule x optimiser x training.
+
+Every part is a frozen dataclass, checked once when built, and written to JSON without loss. A recipe is a
+constant of type `Experiment`; the command line derives its options from the fields below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bitspike.coding import FirstSpike, Pixel
+from bitspike.data.augment import Augment
+from bitspike.errors import UsageError
+from bitspike.rules.bnn import BNN
+from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.rules.s4nn import S4NN
+from bitspike.settings import Network, Optimizer
+from bitspike.weights import Weights
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which data: a catalogue name or `idx:FOLDER`; `validation` is the share of the training data held out."""
+
+    name: str = "digits"
+    dir: str | None = None
+    validation: float = 1 / 6
+
+    def __post_init__(self) -> None:
+        _require(0 < self.validation < 1, f"data.validation is {self.validation}; it must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how: epochs, batch size, and the share of silent images allowed when choosing the threshold."""
+
+    epochs: int = 10
+    batch_size: int = 100
+    shuffle: Literal["permutation", "replacement", "none"] = "permutation"
+    max_silent: float = 0.05
+    evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"training.epochs is {self.epochs}; at least 1 is needed")
+        _require(self.batch_size >= 1, f"training.batch_size is {self.batch_size}; at least 1 is needed")
+        _require(0 <= self.max_silent <= 1, f"training.max_silent is {self.max_silent}; it is a share, 0 to 1")
+        _require(self.evaluate_every >= 1, "training.evaluate_every counts epochs; at least 1 is needed")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One point of the space of systems. `name` is the recipe it came from."""
+
+    name: str
+    data: Data = field(default_factory=Data)
+    augment: Augment = field(default_factory=Augment)
+    coding: FirstSpike | Pixel = field(default_factory=FirstSpike)
+    network: Network = field(default_factory=Network)
+    weights: Weights = field(default_factory=Weights)
+    rule: FirstSpikeRace | S4NN | BNN = field(default_factory=FirstSpikeRace)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    training: Training = field(default_factory=Training)
+    seed: int = 1
+    backend: Literal["auto", "native", "reference"] = "auto"
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
+        self.rule.check(self)
+
+    def to_json(self) -> str:
+        """The experiment as JSON; `from_json` gives back an equal value."""
+        return json.dumps(_encode(self), indent=2, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> Experiment:
+        """Read what `to_json` wrote. Unknown or missing fields raise `UsageError` naming the field."""
+        try:
+            tree = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"experiment.json is not JSON: {error}") from error
+        experiment = _decode(Experiment, tree, "experiment")
+        assert isinstance(experiment, Experiment)
+        return experiment
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(kind: Any, tree: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        members = typing.get_args(kind)
+        if tree is None and type(None) in members:
+            return None
+        classes = [m for m in members if dataclasses.is_dataclass(m)]
+        if not classes:
+            return _decode(next(m for m in members if m is not type(None)), tree, where)
+        names = {m.__name__: m for m in classes}
+        named = tree.get("kind") if isinstance(tree, dict) else None
+        if named not in names:
+            raise UsageError(f"{where}: kind {named!r} is unknown; one of {sorted(names)}")
+        return _decode(names[named], tree, where)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(tree, dict) or tree.get("kind") != kind.__name__:
+            raise UsageError(f"{where}: expected an object of kind {kind.__name__}")
+        hints = typing.get_type_hints(kind)
+        names = {f.name for f in dataclasses.fields(kind)}
+        given = set(tree) - {"kind"}
+        if given != names:
+            raise UsageError(f"{where}: unknown fields {sorted(given - names)}, missing fields {sorted(names - given)}")
+        return kind(**{name: _decode(hints[name], tree[name], f"{where}.{name}") for name in names})
+    if origin is tuple:
+        if not isinstance(tree, list):
+            raise UsageError(f"{where}: expected a list")
+        item = typing.get_args(kind)[0]
+        return tuple(_decode(item, entry, where) for entry in tree)
+    if origin is Literal:
+        if tree not in typing.get_args(kind):
+            raise UsageError(f"{where}: {tree!r} is not one of {typing.get_args(kind)}")
+        return tree
+    if kind is float and type(tree) is int:
+        return float(tree)
+    if type(tree) is not kind:
+        raise UsageError(f"{where}: {tree!r} is not of type {kind.__name__}")
+    return tree
