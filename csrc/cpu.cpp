@@ -1,0 +1,140 @@
+#include "cpu.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace bitspike {
+
+Isa best_isa() {
+#if (defined(__x86_64__) || defined(_M_X64)) && defined(__GNUC__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        return Isa::avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return Isa::avx2;
+#endif
+    return Isa::portable;
+}
+
+const char* isa_name(Isa isa) {
+    switch (isa) {
+        case Isa::avx512: return "avx512";
+        case Isa::avx2: return "avx2";
+        default: return "portable";
+    }
+}
+
+namespace {
+
+// Workers sleep on a condition variable after a short spin; a fork leaves the child with a pool of its own.
+class Pool {
+  public:
+    void run(int parts, const std::function<void(int)>& body) {
+        std::lock_guard<std::mutex> one_caller(callers_);
+        grow(parts - 1);
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            body_ = &body;
+            parts_ = parts;
+            next_.store(0);
+            pending_.store(parts);
+            ++round_;
+            published_.store(round_);
+        }
+        wake_.notify_all();
+        work();
+        std::unique_lock<std::mutex> lock(mutex_);
+        done_.wait(lock, [&] { return pending_.load() == 0 && active_ == 0; });
+        body_ = nullptr;
+    }
+
+  private:
+    void grow(int workers) {
+        while (static_cast<int>(threads_.size()) < workers) threads_.emplace_back([this] { loop(); });
+    }
+
+    void work() {
+        for (;;) {
+            const int part = next_.fetch_add(1);
+            if (part >= parts_) return;
+            (*body_)(part);
+            if (pending_.fetch_sub(1) == 1) {
+                std::lock_guard<std::mutex> lock(mutex_);
+                done_.notify_all();
+            }
+        }
+    }
+
+    void loop() {
+        unsigned long seen = 0;
+        for (;;) {
+            for (int spin = 0; spin < 2000 && published_.load(std::memory_order_relaxed) == seen; ++spin) {
+#if defined(__x86_64__) && defined(__GNUC__)
+                __builtin_ia32_pause();
+#endif
+            }
+            {
+                std::unique_lock<std::mutex> lock(mutex_);
+                wake_.wait(lock, [&] { return round_ != seen; });
+                seen = round_;
+                if (body_ == nullptr) continue;
+                ++active_;
+            }
+            work();
+            {
+                std::lock_guard<std::mutex> lock(mutex_);
+                --active_;
+                done_.notify_all();
+            }
+        }
+    }
+
+    std::mutex callers_, mutex_;
+    std::condition_variable wake_, done_;
+    std::vector<std::thread> threads_;
+    const std::function<void(int)>* body_ = nullptr;
+    int parts_ = 0, active_ = 0;
+    unsigned long round_ = 0;
+    std::atomic<unsigned long> published_{0};
+    std::atomic<int> next_{0}, pending_{0};
+};
+
+// Never destroyed: its workers sleep until the process ends, and joining them at exit could hang.
+std::atomic<Pool*> pool{nullptr};
+std::mutex pool_birth;
+
+Pool& the_pool() {
+    if (Pool* there = pool.load()) return *there;
+    std::lock_guard<std::mutex> lock(pool_birth);
+    if (pool.load() == nullptr) {
+#if !defined(_WIN32)
+        static bool registered = false;
+        if (!registered) {
+            pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr); });
+            registered = true;
+        }
+#endif
+        pool.store(new Pool);
+    }
+    return *pool.load();
+}
+
+}  // namespace
+
+void parallel(int parts, const std::function<void(int)>& body) {
+    if (parts <= 1) {
+        if (parts == 1) body(0);
+        return;
+    }
+    the_pool().run(parts, body);
+}
+
+}  // namespace bitspike

@@ -1,0 +1,27 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <string>
+#include <vector>
+
+#include "cpu.hpp"
+
+namespace nb = nanobind;
+
+void bind_packed(nb::module_& m);
+void bind_first_spike(nb::module_& m);
+void bind_s4nn(nb::module_& m);
+
+NB_MODULE(_native, m) {
+    m.doc() = "Native kernels of bitspike.";
+    m.def("instruction_sets", [] {
+        std::vector<std::string> names;
+        for (int isa = 0; isa <= static_cast<int>(bitspike::best_isa()); ++isa)
+            names.emplace_back(bitspike::isa_name(static_cast<bitspike::Isa>(isa)));
+        return names;
+    }, "The instruction sets that this machine can run, best last.");
+    bind_packed(m);
+    bind_first_spike(m);
+    bind_s4nn(m);
+}
