@@ -66,6 +66,15 @@ class Prediction:
         return Prediction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network itself where `model` is wrapped to average gradients over processes (DDP), else `model`.
+
+    A rule calls `model(...)` for the forward pass that is differentiated and reads parameters from
+    `unwrap(model)`.
+    """
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
 class Rule(Protocol):
     """A training rule: settings (a frozen dataclass) and three verbs; state in, state out."""
 
