@@ -1,0 +1,102 @@
+"""Random distortions of training images: rotation, scale, shear, shift, elastic, flip."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from bitspike.errors import DataError, UsageError
+
+ELASTIC_SIGMA = 4.0  # px, of the Gaussian that smooths the elastic field
+ELASTIC_MODES = (
+    8  # cosine modes per axis; at 28 px the first mode left out has amplitude exp(-sigma^2 w^2 / 2) = 0.002
+)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Each image is sampled (bilinear, black outside) at its own randomly distorted grid; all 0 does nothing.
+
+    `rotation` +- degrees; `scale` +- share, per axis; `shear` +- px of x per px of y; `shift` +- px, per
+    axis, real; all uniform. `elastic`: a Gaussian random field smoothed with sigma 4 px, its rms amplitude
+    uniform in +- `elastic` px. `flip`: mirrored left to right with probability 1/2.
+    """
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    elastic: float = 0.0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "scale", "shear", "shift", "elastic"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UsageError(f"augment.{name} is {value}; give the largest distortion, 0 or more")
+        if self.scale >= 1:
+            raise UsageError(f"augment.scale is {self.scale}; it is a share of the size, below 1")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is done at all."""
+        return any(getattr(self, field.name) for field in fields(self))
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Distorted copies of images uint8 `(n, h, w)`; the generator's state decides all."""
+        if images.dtype != torch.uint8 or images.ndim != 3:
+            raise DataError(f"images are {images.dtype} of shape {tuple(images.shape)}; give uint8 (n, h, w)")
+        if self.flip:
+            mirrored = torch.rand(len(images), generator=generator) < 0.5
+            images = torch.where(mirrored[:, None, None], images.flip(-1), images)
+        if not (self.rotation or self.scale or self.shear or self.shift or self.elastic):
+            return images
+        n, height, width = images.shape
+        modes = ELASTIC_MODES if self.elastic else 1
+        # Both coordinates of the sampling grid are linear in products f_k(y) g_l(x) of cosine modes (the
+        # first is 1) and of y and x themselves: two matrix products make the whole grid.
+        rows, columns = _basis(height, modes), _basis(width, modes)
+        weights = self._weights(n, modes, height, width, generator)  # (n, 2, modes + 1, modes + 1)
+        grid = rows @ (weights.reshape(-1, modes + 1) @ columns.T).reshape(n, 2, modes + 1, width)
+        sampled = grid_sample(
+            images[:, None].float(), grid.permute(0, 2, 3, 1), "bilinear", "zeros", align_corners=False
+        )
+        return sampled[:, 0].add_(0.5).to(torch.uint8)
+
+    def _weights(self, n: int, modes: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        uniform = torch.rand((7, n), generator=generator) * 2 - 1  # in [-1, 1)
+        angle = uniform[0] * math.radians(self.rotation)
+        scale_x, scale_y = 1 + uniform[1] * self.scale, 1 + uniform[2] * self.scale
+        shear = uniform[3] * self.shear
+        cosine, sine = angle.cos(), angle.sin()
+        weights = torch.zeros((n, 2, modes + 1, modes + 1))
+        if self.elastic:
+            weights[:, :, :-1, :-1] = torch.randn((n, 2, modes, modes), generator=generator)
+            weights[:, :, :-1, :-1] *= _rms_one(height, modes)[:, None] * _rms_one(width, modes)
+            weights *= (uniform[6] * self.elastic)[:, None, None, None]
+        # (x, y) <- rotation @ shear @ scale @ (x, y) + shift
+        weights[:, 0, 0, -1] += cosine * scale_x
+        weights[:, 0, -1, 0] += (cosine * shear - sine) * scale_y
+        weights[:, 1, 0, -1] += sine * scale_x
+        weights[:, 1, -1, 0] += (sine * shear + cosine) * scale_y
+        weights[:, :, 0, 0] += uniform[4:6].T * self.shift
+        return weights * torch.tensor([2 / width, 2 / height])[:, None, None]  # grid_sample wants [-1, 1]
+
+
+def _basis(size: int, modes: int) -> Tensor:
+    """Columns cos(pi k (i + 1/2) / size), k < modes, then the centred coordinate: `(size, modes + 1)`."""
+    centre = torch.arange(size) + 0.5
+    cosines = torch.cos(math.pi / size * centre[:, None] * torch.arange(modes))
+    return torch.cat([cosines, centre[:, None] - size / 2], dim=1)
+
+
+def _rms_one(size: int, modes: int) -> Tensor:
+    """Standard deviations, for unit rms, of the modes of white noise smoothed by a Gaussian."""
+    order = torch.arange(modes)
+    power = torch.exp(-((ELASTIC_SIGMA * math.pi / size * order) ** 2)) * (order < size)
+    deviation = torch.sqrt(power / power.sum())
+    return torch.where(order == 0, deviation, deviation * math.sqrt(2))  # mean of cos^2 is 1/2

@@ -1,0 +1,122 @@
+"""What every data set becomes: images and labels, checked, and their split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitspike.errors import DataError, UsageError
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images uint8 `(n, h, w)`, 0 dark to 255 bright; labels int64 `(n,)`, places in `classes`.
+
+    `hashes`: SHA-256 of each part's content. `note` names what is special (a subset, lossy), else empty.
+    """
+
+    name: str
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    classes: tuple[str, ...]
+    hashes: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            _check(f"{self.name}, {part} data", images, labels, len(self.classes))
+        if len(self.classes) < 2:
+            raise DataError(f"{self.name}: {len(self.classes)} class; at least 2 are needed to tell apart")
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: training images are {self.train_images.shape[1:]}, test images "
+                f"{self.test_images.shape[1:]}; both must have one size"
+            )
+        unseen = np.setdiff1d(self.test_labels, self.train_labels)
+        if unseen.size:
+            raise DataError(
+                f"{self.name}: test labels {unseen[:5].tolist()} have no training image to learn from"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of an image."""
+        return self.train_images.shape[1], self.train_images.shape[2]
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Training, validation and test parts: images uint8 `(n, h, w)`, labels int64 `(n,)`."""
+
+    train_images: Images
+    train_labels: Labels
+    validation_images: Images
+    validation_labels: Labels
+    test_images: Images
+    test_labels: Labels
+
+
+def split(dataset: Dataset, validation: float, seed: int) -> Split:
+    """Hold out round(validation * n) training images, drawn by `seed`; both parts keep the original order.
+
+    The test part is passed on untouched. A share that leaves either part empty raises `UsageError`.
+    """
+    n = len(dataset.train_images)
+    n_validation = round(validation * n) if 0 < validation < 1 else 0
+    if not 0 < n_validation < n:
+        raise UsageError(
+            f"validation is {validation}; of {n} training images it must leave some for both parts"
+        )
+    order = np.random.default_rng(seed).permutation(n)
+    held, kept = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+    images, labels = dataset.train_images, dataset.train_labels
+    return Split(
+        images[kept], labels[kept], images[held], labels[held], dataset.test_images, dataset.test_labels
+    )
+
+
+def as_images(array: NDArray[Any], where: str) -> Images:
+    """An array of images `(n, h, w)`; rows `(n, f)` become `(n, 1, f)`. Otherwise `DataError`."""
+    if array.dtype != np.uint8:
+        raise DataError(f"{where}: images are {array.dtype}; they must be uint8, 0 dark to 255 bright")
+    if array.ndim == 2:
+        array = array[:, None, :]
+    if array.ndim != 3:
+        raise DataError(f"{where}: images have shape {array.shape}; give (n, height, width), one channel")
+    return array
+
+
+def as_labels(array: NDArray[Any], where: str) -> Labels:
+    """An integer vector as int64 labels. Otherwise `DataError`."""
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise DataError(
+            f"{where}: labels are {array.dtype} of shape {array.shape}; give integers of shape (n,)"
+        )
+    return array.astype(np.int64)
+
+
+def _check(where: str, images: Images, labels: Labels, n_classes: int) -> None:
+    if images.ndim != 3 or images.dtype != np.uint8 or images.size == 0:
+        raise DataError(
+            f"{where}: images are {images.dtype} of shape {images.shape}; give uint8 (n, height, width)"
+        )
+    if labels.shape != (len(images),) or labels.dtype != np.int64:
+        raise DataError(
+            f"{where}: {len(images)} images, labels of shape {labels.shape}; give one int64 label per image"
+        )
+    if labels.min() < 0 or labels.max() >= n_classes:
+        index = int(np.argmax((labels < 0) | (labels >= n_classes)))
+        raise DataError(f"{where}: label {labels[index]} of image {index} is outside 0..{n_classes - 1}")
