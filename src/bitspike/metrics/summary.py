@@ -1,0 +1,45 @@
+"""All metrics of one evaluation in one flat dictionary, JSON-ready."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from torch import Tensor
+
+from bitspike.contracts import Prediction
+from bitspike.errors import DataError
+from bitspike.metrics._checks import require_samples
+from bitspike.metrics.accuracy import accuracy, accuracy_tie_optimistic
+from bitspike.metrics.calibration import brier, expected_calibration_error, negative_log_likelihood
+from bitspike.metrics.energy import energy_uj
+from bitspike.metrics.spikes import spike_cost
+
+
+def summarise(
+    prediction: Prediction, labels: Tensor, n_steps: int, weights: Literal["binary", "real"] = "binary"
+) -> dict[str, Any]:
+    """Accuracy, calibration and cost of decisions on `labels` (n,); definitions in docs/metrics.md.
+
+    Keys: n, n_steps, accuracy, accuracy_tie_optimistic, ece, nll, brier, decision_time, spikes, synops,
+    silent, ties, energy_uj (estimated, for the kind of `weights`). The confidence of the ECE is the
+    probability of the decided class. Raises `DataError` on an empty set, and on decision times beyond
+    `n_steps`.
+    """
+    require_samples("prediction", prediction.labels, labels)
+    latest = int(prediction.decision_time.max())
+    if latest > n_steps:
+        raise DataError(f"a decision time is {latest}, beyond n_steps = {n_steps}")
+    confidence = prediction.probabilities.gather(1, prediction.labels.long().unsqueeze(1)).squeeze(1)
+    cost = spike_cost(prediction)
+    return {
+        "n": labels.shape[0],
+        "n_steps": n_steps,
+        "accuracy": accuracy(prediction, labels),
+        "accuracy_tie_optimistic": accuracy_tie_optimistic(prediction, labels),
+        "ece": expected_calibration_error(confidence, prediction.labels == labels),
+        "nll": negative_log_likelihood(prediction.probabilities, labels),
+        "brier": brier(prediction.probabilities, labels),
+        **asdict(cost),
+        "energy_uj": energy_uj(cost.synops, weights),
+    }
