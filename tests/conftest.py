@@ -1,0 +1,29 @@
+"""What all tests share: poisoned memory, and the folder of benchmark data where there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def poison() -> Iterator[None]:
+    """`torch.empty` gives NaN and largest integers, so a kernel that forgets an element is found."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder that BITSPIKE_DATA names; the test is skipped where it is not set."""
+    folder = os.environ.get("BITSPIKE_DATA")
+    if not folder:
+        pytest.skip("BITSPIKE_DATA is not set: no benchmark data on this machine")
+    return Path(folder)

@@ -1,0 +1,62 @@
+"""The build falls back to pure Python without a compiler, and the set-up files agree with each other."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def pure_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built with compilers that always fail."""
+    for module in ("scikit_build_core", "nanobind", "pip"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: the build cannot be tried without a network")
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-build-isolation", "--no-index"]
+    command = [*pip, "wheel", str(ROOT), *offline, "-C", f"build-dir={folder / 'build'}", "-w", str(folder)]
+    broken = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
+    done = subprocess.run(command, env=broken, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_without_a_compiler_the_wheel_is_pure_python(pure_wheel: Path) -> None:
+    assert pure_wheel.name.endswith("-py3-none-any.whl")
+    names = zipfile.ZipFile(pure_wheel).namelist()
+    assert "bitspike/py.typed" in names
+    assert "bitspike/experiment.py" in names
+    assert not [name for name in names if name.endswith((".so", ".pyd"))]
+
+
+def test_constraints_hold_one_exact_version_per_package() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = dict(re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups() for line in lines)  # type: ignore[union-attr]
+    assert len(pins) == len(lines)
+    assert int(pins["rich"].split(".")[0]) < 15, "flwr wants rich < 15"
+    assert int(pins["packaging"].split(".")[0]) < 26, "flwr wants packaging < 26"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    canonical = {re.sub(r"[-_.]+", "-", name).lower() for name in pins}
+    for requirement in wanted:
+        assert re.match(r"[\w-]+", requirement)[0] in canonical, f"{requirement} is not pinned"  # type: ignore[index]
+
+
+def test_make_help_lists_the_promised_targets() -> None:
+    shown = subprocess.run(
+        ["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True
+    ).stdout
+    targets = {line.split()[0] for line in shown.splitlines() if line.startswith("  ")}
+    assert {"demo", "test", "bench", "docs", "clean"} <= targets
