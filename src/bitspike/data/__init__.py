@@ -1,6 +1,22 @@
 """Images and labels: `load` a data set by name, `split` off validation data. Importable without torch."""
 
+from bitspike.data.catalog import CATALOG, Entry
 from bitspike.data.dataset import Dataset, Split, split
+from bitspike.data.files import Check
 from bitspike.data.idx import read_idx, write_idx
+from bitspike.data.loading import get, load, names, verify
 
-__all__ = ["Dataset", "Split", "read_idx", "split", "write_idx"]
+__all__ = [
+    "CATALOG",
+    "Check",
+    "Dataset",
+    "Entry",
+    "Split",
+    "get",
+    "load",
+    "names",
+    "read_idx",
+    "split",
+    "verify",
+    "write_idx",
+]

@@ -31,11 +31,11 @@ class Dataset:
     note: str = ""
 
     def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(f"{self.name}: {len(self.classes)} class; at least 2 are needed to tell apart")
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             _check(f"{self.name}, {part} data", images, labels, len(self.classes))
-        if len(self.classes) < 2:
-            raise DataError(f"{self.name}: {len(self.classes)} class; at least 2 are needed to tell apart")
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
                 f"{self.name}: training images are {self.train_images.shape[1:]}, test images "

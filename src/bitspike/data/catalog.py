@@ -1,0 +1,148 @@
+"""The data sets known by name: files, mirrors, SHA-256 of the uncompressed content, licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitspike.errors import DataError
+
+PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True)
+class File:
+    """One IDX file: name without `.gz`, size and SHA-256 uncompressed (None: only the size is checked)."""
+
+    name: str
+    n_bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set: its files in the order of `PARTS`, in `folder`; a file's URL is a mirror plus `NAME.gz`.
+
+    `transposed` marks files whose images are stored column by column (EMNIST); loading makes them upright.
+    """
+
+    name: str
+    title: str
+    folder: str
+    files: tuple[File, ...]
+    classes: tuple[str, ...]
+    licence: str
+    source: str
+    mirrors: tuple[str, ...] = ()
+    note: str = ""
+    transposed: bool = False
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all files, uncompressed."""
+        return sum(file.n_bytes for file in self.files)
+
+
+def _mnist_files(*hashes: str) -> tuple[File, ...]:
+    names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    sizes = (47_040_016, 60_008, 7_840_016, 10_008)
+    return tuple(File(f"{n}-ubyte", s, h) for n, s, h in zip(names, sizes, hashes, strict=True))
+
+
+def _emnist_files(prefix: str, sizes: tuple[int, ...], hashes: tuple[str | None, ...]) -> tuple[File, ...]:
+    names = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
+    return tuple(File(f"{prefix}-{n}-ubyte", s, h) for n, s, h in zip(names, sizes, hashes, strict=True))
+
+
+_EMNIST_CLASSES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
+_EMNIST_LICENCE = "public: derived from NIST Special Database 19; cite Cohen et al. 2017, arXiv:1702.05373"
+
+CATALOG: dict[str, Entry] = {
+    "digits": Entry(
+        name="digits",
+        title="1,797 digits of 8 x 8 pixels, embedded in scikit-learn",
+        folder="",
+        files=(),
+        classes=tuple("0123456789"),
+        licence="CC BY 4.0 (UCI, E. Alpaydin and C. Kaynak)",
+        source="https://archive.ics.uci.edu/dataset/80",
+    ),
+    "mnist": Entry(
+        name="mnist",
+        title="MNIST, 60,000 + 10,000 handwritten digits of 28 x 28 pixels",
+        folder="mnist",
+        files=_mnist_files(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        classes=tuple("0123456789"),
+        licence="CC BY-SA 3.0 (Y. LeCun, C. Cortes, C. J. C. Burges)",
+        source="http://yann.lecun.com/exdb/mnist/",
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+    ),
+    "fashion": Entry(
+        name="fashion",
+        title="Fashion-MNIST, 60,000 + 10,000 articles of clothing of 28 x 28 pixels",
+        folder="fashion-mnist",
+        files=_mnist_files(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        classes=(
+            "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+            "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+        ),
+        licence="MIT (Zalando SE)",
+        source="https://github.com/zalandoresearch/fashion-mnist",
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+    ),
+    "emnist": Entry(
+        name="emnist",
+        title="EMNIST Balanced, 112,800 + 18,800 characters of 47 classes, 28 x 28 pixels",
+        folder="emnist",
+        files=_emnist_files("emnist-balanced", (88_435_216, 112_808, 14_739_216, 18_808), (None,) * 4),
+        classes=_EMNIST_CLASSES,
+        licence=_EMNIST_LICENCE,
+        source="https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip (one archive: unpack it)",
+        note="content checked by size only: no published SHA-256 of the single files",
+        transposed=True,
+    ),
+    "emnist-47-subset": Entry(
+        name="emnist-47-subset",
+        title="a part of EMNIST ByMerge, 41,538 + 3,055 characters of 47 classes, 28 x 28 pixels",
+        folder="emnist-47-subset",
+        files=_emnist_files(
+            "emnist-47-subset",
+            (32_565_808, 41_546, 2_395_136, 3_063),
+            (
+                "d3ae2621b2b346a723c99c0fb0dc7bc2a1efd9d9e069547c2546d796506d521b",
+                "4e57d0cc01e5b856010ca4d872b0dbf4fc47081f960768c6acc73912a470caab",
+                "084e48c99f22bbec7d5796a8ea7caeb4a037310cc4758c46bdb67649092f35c1",
+                "586ff4c701625b74de35a65b84b35f5ff65863515622c57e1d70d3d4ca25f6ae",
+            ),
+        ),
+        classes=_EMNIST_CLASSES,
+        licence=_EMNIST_LICENCE,
+        source="the test split of EMNIST ByMerge (docs/data.md says which images)",
+        note="a subset with its own split, not EMNIST Balanced: not to be compared with published figures",
+        transposed=True,
+    ),
+}  # fmt: skip
+
+
+def entry(name: str) -> Entry:
+    """The catalogue's entry of that name; an unknown one raises `DataError` with the names there are."""
+    if name not in CATALOG:
+        raise DataError(
+            f"data set {name!r} is unknown; one of {', '.join(CATALOG)}, or idx:FOLDER with IDX files"
+        )
+    return CATALOG[name]

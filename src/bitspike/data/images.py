@@ -1,0 +1,135 @@
+"""Pictures to classify, from PNG, NPY or IDX files, checked before they are believed."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitspike.data.idx import read_idx
+from bitspike.errors import DataError
+
+Images = NDArray[np.uint8]
+PNG, NPY, GZIP = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x1f\x8b"
+
+
+def read_inputs(path: str | Path, shape: tuple[int, int]) -> Images:
+    """Images uint8 `(n, h, w)` of `shape` (h, w) from one file; its first bytes tell the format.
+
+    PNG: one image; colours become grey (ITU-R 601), transparent parts black. NPY: `(h, w)`, `(n, h, w)` or
+    `(n, h * w)`, uint8, or floats in [0, 1], which become round(255 x). IDX (gzip or not): uint8. Everything
+    else, another size, NaN or damage raises `DataError`.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    if start == PNG:
+        return _png(path, shape)
+    if start.startswith(NPY):
+        return _fit(_npy(path), shape, path)
+    if start.startswith((GZIP, b"\0\0")):
+        return _fit(read_idx(path), shape, path)
+    raise DataError(f"{path}: neither PNG nor NPY nor IDX; convert it to one of them")
+
+
+def _png(path: Path, shape: tuple[int, int]) -> Images:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=["PNG"]) as image:
+                if (image.height, image.width) == shape:  # nothing is decompressed before the size is right
+                    return _grey(image)[None]
+                height, width = image.height, image.width
+    except Exception as error:  # Pillow meets damage with many kinds of exception
+        raise DataError(f"{path}: a damaged PNG ({error}); save it again") from error
+    raise DataError(f"{path}: {height} x {width} pixels, the model wants {shape[0]} x {shape[1]}; resize it")
+
+
+def _grey(image: Any) -> Images:
+    from PIL import Image
+
+    if image.mode in ("I", "I;16", "I;16B"):
+        return (np.asarray(image, np.int64) >> 8).astype(np.uint8)
+    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return np.array(image.convert("L"))
+
+
+def _npy(path: Path) -> NDArray[Any]:
+    """The array of an NPY file, read with the header's claims held against the file's size first."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        version = file.read(8)[6:]
+        width = 2 if version[:1] == b"\1" else 4
+        field = file.read(width)
+        if version not in (b"\1\0", b"\2\0", b"\3\0") or len(field) < width:
+            raise DataError(f"{path}: NPY version {version.hex('.')} is unknown or the header is cut off")
+        length = struct.unpack("<H" if width == 2 else "<I", field)[0]
+        header = file.read(length) if length <= 10_000 else b""
+        if len(header) < max(length, 1):
+            raise DataError(
+                f"{path}: NPY header of {length} bytes is cut off or too long; save the array again"
+            )
+        dtype, shape, order = _npy_header(header, path)
+        expected = math.prod(shape) * dtype.itemsize
+        if expected != size - file.tell():
+            raise DataError(
+                f"{path}: header says {dtype} {shape}, {expected} bytes, but {size - file.tell()} follow; "
+                "the file is cut off or its header is wrong, save the array again"
+            )
+        return np.frombuffer(file.read(expected), dtype).reshape(shape, order=order)
+
+
+def _npy_header(header: bytes, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], Any]:
+    text = header.decode("latin1")
+    found = [
+        re.search(rf"'{key}':\s*{value}", text)
+        for key, value in (
+            ("descr", "'([^']{1,8})'"),
+            ("shape", r"\(([\d,\s]*)\)"),
+            ("fortran_order", "(True|False)"),
+        )
+    ]
+    name, sizes, fortran = (match.group(1) if match else "" for match in found)
+    if name not in ("|u1", "<f2", "<f4", "<f8", ">f2", ">f4", ">f8"):
+        raise DataError(
+            f"{path}: not a plain array of uint8 (0 to 255) or floats in [0, 1]; save it as one of them"
+        )
+    shape = tuple(int(n[:18]) for n in re.findall(r"\d+", sizes))
+    if not fortran or not 1 <= len(shape) <= 8 or min(shape) < 1:
+        raise DataError(f"{path}: NPY header says shape ({sizes[:80]}); wants (h, w) or (n, h, w)")
+    return np.dtype(name), shape, "F" if fortran == "True" else "C"
+
+
+def _fit(array: NDArray[Any], shape: tuple[int, int], path: Path) -> Images:
+    height, width = shape
+    if array.shape == shape:
+        array = array[None]
+    elif array.ndim == 2 and array.shape[1] == height * width:
+        array = array.reshape(-1, height, width)
+    if array.ndim != 3 or array.shape[1:] != shape:
+        raise DataError(f"{path}: an array of shape {array.shape}; the model wants (n, {height}, {width})")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind != "f":
+        raise DataError(f"{path}: {array.dtype} values; save them as uint8 (0 to 255) or as floats in [0, 1]")
+    good = (array >= 0) & (array <= 1)  # False for NaN
+    if not good.all():
+        index = int(np.argmax(~good.reshape(len(array), -1).all(axis=1)))
+        raise DataError(
+            f"{path}: image {index} holds NaN or values outside [0, 1]; scale the floats to [0, 1]"
+        )
+    return np.rint(array.astype(np.float64) * 255).astype(np.uint8)
