@@ -1,9 +1,11 @@
 import functools
 import http.server
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +175,19 @@ def test_transposed_images_become_upright(tmp_path: Path) -> None:
     dataset = data.load("tiny", tmp_path)
     assert np.array_equal(dataset.train_images, TRAIN_IMAGES.transpose(0, 2, 1))
     assert dataset.shape == (3, 2)
+
+
+def test_code_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "data.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["parts"].train_labels.shape == (1202,)
+    assert names["dataset"].classes == ("0", "1", "2")
+    assert names["population"].encode(names["features"]).shape == (100, 48)
 
 
 def test_unknown_name_lists_the_known() -> None:

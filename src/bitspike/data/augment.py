@@ -12,9 +12,7 @@ from torch.nn.functional import grid_sample
 from bitspike.errors import DataError, UsageError
 
 ELASTIC_SIGMA = 4.0  # px, of the Gaussian that smooths the elastic field
-ELASTIC_MODES = (
-    8  # cosine modes per axis; at 28 px the first mode left out has amplitude exp(-sigma^2 w^2 / 2) = 0.002
-)
+MODES_PER_PIXEL = 0.28  # cosine modes kept: those of amplitude exp(-(0.28 pi sigma)^2 / 2) = 0.002 and more
 
 
 @dataclass(frozen=True)
@@ -56,28 +54,29 @@ class Augment:
         if not (self.rotation or self.scale or self.shear or self.shift or self.elastic):
             return images
         n, height, width = images.shape
-        modes = ELASTIC_MODES if self.elastic else 1
         # Both coordinates of the sampling grid are linear in products f_k(y) g_l(x) of cosine modes (the
         # first is 1) and of y and x themselves: two matrix products make the whole grid.
-        rows, columns = _basis(height, modes), _basis(width, modes)
-        weights = self._weights(n, modes, height, width, generator)  # (n, 2, modes + 1, modes + 1)
-        grid = rows @ (weights.reshape(-1, modes + 1) @ columns.T).reshape(n, 2, modes + 1, width)
+        share = MODES_PER_PIXEL if self.elastic else 0.0
+        rows, columns = _basis(height, share), _basis(width, share)
+        weights = self._weights(n, rows, columns, generator)  # (n, 2, row functions, column functions)
+        grid = rows @ (weights.flatten(0, 2) @ columns.T).reshape(n, 2, -1, width)
         sampled = grid_sample(
             images[:, None].float(), grid.permute(0, 2, 3, 1), "bilinear", "zeros", align_corners=False
         )
         return sampled[:, 0].add_(0.5).to(torch.uint8)
 
-    def _weights(self, n: int, modes: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    def _weights(self, n: int, rows: Tensor, columns: Tensor, generator: torch.Generator) -> Tensor:
+        (height, n_rows), (width, n_columns) = rows.shape, columns.shape
         uniform = torch.rand((7, n), generator=generator) * 2 - 1  # in [-1, 1)
         angle = uniform[0] * math.radians(self.rotation)
         scale_x, scale_y = 1 + uniform[1] * self.scale, 1 + uniform[2] * self.scale
         shear = uniform[3] * self.shear
         cosine, sine = angle.cos(), angle.sin()
-        weights = torch.zeros((n, 2, modes + 1, modes + 1))
+        weights = torch.zeros((n, 2, n_rows, n_columns))
         if self.elastic:
-            weights[:, :, :-1, :-1] = torch.randn((n, 2, modes, modes), generator=generator)
-            weights[:, :, :-1, :-1] *= _rms_one(height, modes)[:, None] * _rms_one(width, modes)
-            weights *= (uniform[6] * self.elastic)[:, None, None, None]
+            field = torch.randn((n, 2, n_rows - 1, n_columns - 1), generator=generator)
+            field *= _rms_one(height, n_rows - 1)[:, None] * _rms_one(width, n_columns - 1)
+            weights[:, :, :-1, :-1] = field * (uniform[6] * self.elastic)[:, None, None, None]
         # (x, y) <- rotation @ shear @ scale @ (x, y) + shift
         weights[:, 0, 0, -1] += cosine * scale_x
         weights[:, 0, -1, 0] += (cosine * shear - sine) * scale_y
@@ -87,16 +86,17 @@ class Augment:
         return weights * torch.tensor([2 / width, 2 / height])[:, None, None]  # grid_sample wants [-1, 1]
 
 
-def _basis(size: int, modes: int) -> Tensor:
-    """Columns cos(pi k (i + 1/2) / size), k < modes, then the centred coordinate: `(size, modes + 1)`."""
+def _basis(size: int, modes_per_pixel: float) -> Tensor:
+    """Columns cos(pi k (i + 1/2) / size), k = 0, 1, …, then the centred coordinate: `(size, modes + 1)`."""
+    modes = max(1, math.ceil(modes_per_pixel * size))
     centre = torch.arange(size) + 0.5
     cosines = torch.cos(math.pi / size * centre[:, None] * torch.arange(modes))
     return torch.cat([cosines, centre[:, None] - size / 2], dim=1)
 
 
 def _rms_one(size: int, modes: int) -> Tensor:
-    """Standard deviations, for unit rms, of the modes of white noise smoothed by a Gaussian."""
+    """Deviations, for unit rms, of the modes of white noise smoothed by a Gaussian with reflecting border."""
     order = torch.arange(modes)
-    power = torch.exp(-((ELASTIC_SIGMA * math.pi / size * order) ** 2)) * (order < size)
+    power = torch.exp(-((ELASTIC_SIGMA * math.pi / size * order) ** 2))
     deviation = torch.sqrt(power / power.sum())
     return torch.where(order == 0, deviation, deviation * math.sqrt(2))  # mean of cos^2 is 1/2
