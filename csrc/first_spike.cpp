@@ -1,5 +1,294 @@
+// Python's door to the first-spike kernels: sorts spikes into active steps, lays weights out in tiles, shares the work.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
-namespace nb = nanobind;
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
-void bind_first_spike(nb::module_&) {}
+#include "array.hpp"
+#include "first_spike_kernels.hpp"
+
+namespace bitspike::first_spike {
+namespace {
+
+const Kernels& choose(const std::string& isa) {
+    const Isa best = best_isa();
+#if defined(__x86_64__) || defined(_M_X64)
+    if (isa == "avx512" && best >= Isa::avx512) return kernels_avx512();
+    if (isa == "avx2" && best >= Isa::avx2) return kernels_avx2();
+    if (isa == "best") {
+        if (best >= Isa::avx512) return kernels_avx512();
+        if (best >= Isa::avx2) return kernels_avx2();
+    }
+#endif
+    if (isa == "portable" || isa == "best") return kernels_portable();
+    throw std::invalid_argument("instruction set '" + isa + "' is not available; this machine's best is " + isa_name(best));
+}
+
+void require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
+
+// Runs one task per tile on up to `threads` threads.
+template <class Body>
+void over_tiles(int tiles, int threads, const Body& body) {
+    const int parts = std::max(1, std::min(threads, tiles));
+    parallel(parts, [&](int part) {
+        std::size_t begin, end;
+        share(tiles, part, parts, begin, end);
+        for (std::size_t tile = begin; tile < end; ++tile) body(static_cast<int>(tile));
+    });
+}
+
+int tiles_of(int n, int width) { return (n + width - 1) / width; }
+
+struct Sorted {
+    std::vector<std::int32_t> events;  // by step, then by index
+    std::vector<std::int32_t> counts;  // spikes per active step
+    std::vector<std::int16_t> bins;    // the active steps
+};
+
+// Sorts one sample's spikes; the cost is the spikes plus n_steps / 64.
+void sort_sample(const std::int16_t* times, int n, int n_steps, std::vector<std::uint64_t>& bitmap,
+                 std::vector<std::int16_t>& slot_of, std::vector<std::int32_t>& found, Sorted& out) {
+    std::fill(bitmap.begin(), bitmap.end(), 0);
+    int spikes = 0;
+    for (int i = 0; i < n; ++i) {
+        found[spikes] = i;
+        spikes += times[i] < n_steps;
+    }
+    for (int e = 0; e < spikes; ++e) bitmap[times[found[e]] >> 6] |= 1ull << (times[found[e]] & 63);
+    out.bins.clear();
+    for (std::size_t w = 0; w < bitmap.size(); ++w)
+        for (std::uint64_t word = bitmap[w]; word; word &= word - 1) {
+            const int step = static_cast<int>(w * 64) + __builtin_ctzll(word);
+            slot_of[step] = static_cast<std::int16_t>(out.bins.size());
+            out.bins.push_back(static_cast<std::int16_t>(step));
+        }
+    out.counts.assign(std::max<std::size_t>(1, out.bins.size()) + 1, 0);
+    for (int e = 0; e < spikes; ++e) ++out.counts[slot_of[times[found[e]]] + 1];
+    for (std::size_t s = 1; s < out.counts.size(); ++s) out.counts[s] += out.counts[s - 1];
+    out.events.resize(spikes);
+    std::vector<std::int32_t> cursor(out.counts);
+    for (int e = 0; e < spikes; ++e) out.events[cursor[slot_of[times[found[e]]]]++] = found[e];
+}
+
+// times (batch, n) -> events (batch, n), starts (batch, slots + 1), n_active (batch), bins (batch, slots).
+nb::tuple sort_times(In<std::int16_t, 2> times, int n_steps, int threads) {
+    const int batch = static_cast<int>(times.shape(0)), n = static_cast<int>(times.shape(1));
+    require(n_steps >= 1 && n_steps <= 32766, "n_steps must lie between 1 and 32766");
+    for (std::size_t i = 0; i < times.size(); ++i)
+        if (times.data()[i] < 0) throw std::invalid_argument("a spike time is negative; times are 0..n_steps");
+    std::vector<Sorted> sorted(batch);
+    const int parts = std::max(1, std::min(threads, batch));
+    {
+        nb::gil_scoped_release release;
+        parallel(parts, [&](int part) {
+            std::vector<std::uint64_t> bitmap((n_steps + 63) / 64);
+            std::vector<std::int16_t> slot_of(n_steps);
+            std::vector<std::int32_t> found(n + 1);
+            std::size_t begin, end;
+            share(batch, part, parts, begin, end);
+            for (std::size_t b = begin; b < end; ++b)
+                sort_sample(times.data() + b * n, n, n_steps, bitmap, slot_of, found, sorted[b]);
+        });
+    }
+    std::size_t slots = 1;
+    for (const Sorted& s : sorted) slots = std::max(slots, s.bins.size());
+    auto events = make<std::int32_t>({std::size_t(batch), std::size_t(n)});
+    auto starts = make<std::int32_t>({std::size_t(batch), slots + 1});
+    auto active = make<std::int32_t>({std::size_t(batch)});
+    auto bins = make<std::int16_t>({std::size_t(batch), slots});
+    for (int b = 0; b < batch; ++b) {
+        const Sorted& s = sorted[b];
+        const std::int32_t base = b * n;
+        if (!s.events.empty()) std::memcpy(events.data() + base, s.events.data(), s.events.size() * 4);
+        const std::int32_t total = static_cast<std::int32_t>(s.events.size());
+        for (std::size_t a = 0; a <= slots; ++a)
+            starts.data()[b * (slots + 1) + a] = base + (a < s.counts.size() ? s.counts[a] : total);
+        active.data()[b] = static_cast<std::int32_t>(std::max<std::size_t>(1, s.bins.size()));
+        for (std::size_t a = 0; a < slots; ++a)
+            bins.data()[b * slots + a] = a < s.bins.size() ? s.bins[a] : static_cast<std::int16_t>(n_steps);
+    }
+    return nb::make_tuple(events, starts, active, bins);
+}
+
+// Slots of a hidden layer (batch, n) -> events, starts; slots >= n_active are "never".
+nb::tuple sort_slots(In<std::int16_t, 2> slots_in, In<std::int32_t, 1> n_active, int slots, int threads) {
+    const int batch = static_cast<int>(slots_in.shape(0)), n = static_cast<int>(slots_in.shape(1));
+    require(static_cast<int>(n_active.shape(0)) == batch, "n_active and slots differ in batch size");
+    auto events = make<std::int32_t>({std::size_t(batch), std::size_t(n)});
+    auto starts = make<std::int32_t>({std::size_t(batch), std::size_t(slots) + 1});
+    const int parts = std::max(1, std::min(threads, batch));
+    {
+        nb::gil_scoped_release release;
+        parallel(parts, [&](int part) {
+            std::vector<std::int32_t> cursor(slots + 2);
+            std::size_t begin, end;
+            share(batch, part, parts, begin, end);
+            for (std::size_t b = begin; b < end; ++b) {
+                const std::int16_t* slot = slots_in.data() + b * n;
+                const int active = std::min(n_active.data()[b], slots), base = static_cast<int>(b) * n;
+                std::fill(cursor.begin(), cursor.end(), 0);
+                for (int j = 0; j < n; ++j) ++cursor[std::min<int>(slot[j], active) + 1];
+                cursor[active + 1] = 0;
+                std::int32_t* start = starts.data() + b * (slots + 1);
+                start[0] = base;
+                for (int a = 0; a < slots; ++a) start[a + 1] = start[a] + (a < active ? cursor[a + 1] : 0);
+                for (int a = 0; a < active; ++a) cursor[a] = start[a];
+                for (int j = 0; j < n; ++j)
+                    if (slot[j] < active) events.data()[cursor[slot[j]]++] = j;
+            }
+        });
+    }
+    return nb::make_tuple(events, starts);
+}
+
+Spikes view(const In<std::int32_t, 2>& events, const In<std::int32_t, 2>& starts, const In<std::int32_t, 1>& n_active) {
+    require(events.shape(0) == starts.shape(0) && starts.shape(0) == n_active.shape(0), "events, starts, n_active differ in batch");
+    return {events.data(), starts.data(), n_active.data(), static_cast<int>(starts.shape(0)),
+            static_cast<int>(starts.shape(1)) - 1, static_cast<int>(events.shape(1))};
+}
+
+// The layer's thresholds padded with +infinity (a padding neuron never fires) and its weights in tiles.
+struct Prepared {
+    Layer layer;
+    std::vector<float> thresholds, rows;
+    std::vector<std::uint64_t> words;
+
+    Prepared(const In<float, 2>& weight, const In<float, 1>& threshold, int tile, bool binary, const Kernels& kernels, int threads) {
+        const int n_in = static_cast<int>(weight.shape(0)), n_out = static_cast<int>(weight.shape(1)), tiles = tiles_of(n_out, tile);
+        require(static_cast<int>(threshold.shape(0)) == n_out, "one threshold per neuron is needed");
+        thresholds.assign(static_cast<std::size_t>(tiles) * tile, 3.0e38f);
+        std::copy(threshold.data(), threshold.data() + n_out, thresholds.begin());
+        if (binary) {
+            require(n_in <= 32766, "a binary layer takes at most 32766 inputs");
+            words.resize(static_cast<std::size_t>(tiles) * n_in);
+            over_tiles(tiles, threads, [&](int t) { kernels.pack_words(weight.data(), n_in, n_out, words.data(), t); });
+        } else {
+            rows.resize(static_cast<std::size_t>(tiles) * n_in * tile);
+            over_tiles(tiles, threads, [&](int t) {
+                const int lanes = std::min(tile, n_out - t * tile);
+                for (int i = 0; i < n_in; ++i)
+                    std::memcpy(&rows[(static_cast<std::size_t>(t) * n_in + i) * tile],
+                                weight.data() + static_cast<std::size_t>(i) * n_out + t * tile, lanes * sizeof(float));
+            });
+        }
+        layer = {n_out, tiles * tile, thresholds.data(), words.data(), rows.data()};
+    }
+};
+
+template <class Maximum>
+nb::tuple forward(const Spikes& x, const Prepared& p, int threads, void (*kernel)(const Spikes&, const Layer&, Maximum*, std::int16_t*, int)) {
+    auto maxima = make<Maximum>({std::size_t(x.batch), std::size_t(x.slots), std::size_t(p.layer.n_padded)});
+    auto crossing = make<std::int16_t>({std::size_t(x.batch), std::size_t(p.layer.n_out)});
+    over_tiles(tiles_of(p.layer.n_out, kTile), threads,
+               [&](int tile) { kernel(x, p.layer, maxima.data(), crossing.data(), tile); });
+    return nb::make_tuple(maxima, crossing);
+}
+
+nb::tuple layer_forward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts, In<std::int32_t, 1> n_active, In<float, 2> weight,
+                        In<float, 1> threshold, bool binary, int threads, const std::string& isa) {
+    const Kernels& kernels = choose(isa);
+    const Spikes x = view(events, starts, n_active);
+    require(static_cast<int>(weight.shape(0)) == x.n_in, "weight rows and inputs differ");
+    const Prepared p(weight, threshold, kTile, binary, kernels, threads);
+    return binary ? forward<std::int16_t>(x, p, threads, kernels.forward_binary)
+                  : forward<float>(x, p, threads, kernels.forward_real);
+}
+
+template <class Maximum>
+nb::tuple layer_backward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts, In<std::int32_t, 1> n_active,
+                         In<Maximum, 3> maxima, In<float, 1> threshold, In<float, 3> gradient, float width, bool want_potential,
+                         int threads, const std::string& isa) {
+    const Kernels& kernels = choose(isa);
+    const Spikes x = view(events, starts, n_active);
+    const int n_out = static_cast<int>(gradient.shape(2)), tiles = tiles_of(n_out, kTile);
+    require(static_cast<int>(maxima.shape(2)) == tiles * kTile && static_cast<int>(maxima.shape(1)) == x.slots &&
+                static_cast<int>(gradient.shape(1)) == x.slots && static_cast<int>(gradient.shape(0)) == x.batch &&
+                static_cast<int>(maxima.shape(0)) == x.batch && static_cast<int>(threshold.shape(0)) == n_out,
+            "shapes of maxima, gradient and threshold do not fit");
+    std::vector<float> thresholds(static_cast<std::size_t>(tiles) * kTile, 3.0e38f);
+    std::copy(threshold.data(), threshold.data() + n_out, thresholds.begin());
+    const Layer layer = {n_out, tiles * kTile, thresholds.data(), nullptr, nullptr};
+    auto d_weight = make<float>({std::size_t(x.n_in), std::size_t(n_out)});
+    auto d_threshold = make<float>({std::size_t(n_out)});
+    auto d_potential = make<float>({want_potential ? std::size_t(x.batch) : 0, std::size_t(x.slots), std::size_t(n_out)});
+    float* potential = want_potential ? d_potential.data() : nullptr;
+    if (potential) std::memset(potential, 0, d_potential.size() * sizeof(float));
+    over_tiles(tiles, threads, [&](int tile) {
+        if constexpr (sizeof(Maximum) == 2)
+            kernels.backward_binary(x, layer, maxima.data(), gradient.data(), width, d_weight.data(), d_threshold.data(), potential, tile);
+        else
+            kernels.backward_real(x, layer, maxima.data(), gradient.data(), width, d_weight.data(), d_threshold.data(), potential, tile);
+    });
+    return nb::make_tuple(d_weight, d_threshold, d_potential);
+}
+
+Out<float> readout_forward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts, In<std::int32_t, 1> n_active,
+                           In<float, 2> weight, In<float, 1> threshold, int threads, const std::string& isa) {
+    const Kernels& kernels = choose(isa);
+    const Spikes x = view(events, starts, n_active);
+    require(static_cast<int>(weight.shape(0)) == x.n_in, "weight rows and inputs differ");
+    const Prepared p(weight, threshold, kReadout, false, kernels, 1);
+    auto margins = make<float>({std::size_t(x.batch), std::size_t(x.slots), std::size_t(p.layer.n_out)});
+    over_tiles(tiles_of(p.layer.n_out, kReadout), threads, [&](int tile) { kernels.readout(x, p.layer, margins.data(), tile); });
+    return margins;
+}
+
+nb::tuple readout_backward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts, In<std::int32_t, 1> n_active,
+                           In<float, 3> gradient, int threads, const std::string& isa) {
+    const Kernels& kernels = choose(isa);
+    const Spikes x = view(events, starts, n_active);
+    const int n_out = static_cast<int>(gradient.shape(2)), tiles = tiles_of(n_out, kReadout);
+    require(static_cast<int>(gradient.shape(0)) == x.batch && static_cast<int>(gradient.shape(1)) == x.slots, "gradient does not fit");
+    const Layer layer = {n_out, tiles * kReadout, nullptr, nullptr, nullptr};
+    auto d_weight = make<float>({std::size_t(x.n_in), std::size_t(n_out)});
+    auto d_threshold = make<float>({std::size_t(n_out)});
+    over_tiles(tiles, threads, [&](int tile) {
+        kernels.readout_backward(x, layer, gradient.data(), d_weight.data(), d_threshold.data(), tile);
+    });
+    return nb::make_tuple(d_weight, d_threshold);
+}
+
+nb::tuple race_loss(In<float, 3> margins, In<std::int32_t, 1> n_active, In<std::int64_t, 1> labels, float tau_c, float tau_h,
+                    float beta, float skip, int threads, const std::string& isa) {
+    const Kernels& kernels = choose(isa);
+    const std::size_t batch = margins.shape(0), slots = margins.shape(1), n_out = margins.shape(2);
+    require(n_active.shape(0) == batch && labels.shape(0) == batch, "margins, n_active and labels differ in batch");
+    for (std::size_t b = 0; b < batch; ++b)
+        require(labels.data()[b] >= 0 && labels.data()[b] < static_cast<std::int64_t>(n_out), "a label is out of range");
+    auto loss = make<float>({batch});
+    auto gradient = make<float>({batch, slots, n_out});
+    const int parts = std::max(1, std::min<int>(threads, static_cast<int>(batch)));
+    parallel(parts, [&](int part) {
+        std::size_t begin, end;
+        share(batch, part, parts, begin, end);
+        for (std::size_t b = begin; b < end; ++b)
+            loss.data()[b] = kernels.race(margins.data() + b * slots * n_out, n_active.data()[b], static_cast<int>(slots),
+                                          static_cast<int>(n_out), static_cast<int>(labels.data()[b]), tau_c, tau_h, beta, skip,
+                                          gradient.data() + b * slots * n_out);
+    });
+    return nb::make_tuple(loss, gradient);
+}
+
+}  // namespace
+}  // namespace bitspike::first_spike
+
+void bind_first_spike(nanobind::module_& m) {
+    namespace fs = bitspike::first_spike;
+    m.def("sort_times", &fs::sort_times);
+    m.def("sort_slots", &fs::sort_slots);
+    m.def("layer_forward", &fs::layer_forward);
+    m.def("layer_backward_binary", &fs::layer_backward<std::int16_t>);
+    m.def("layer_backward_real", &fs::layer_backward<float>);
+    m.def("readout_forward", &fs::readout_forward);
+    m.def("readout_backward", &fs::readout_backward);
+    m.def("race_loss", &fs::race_loss);
+}

@@ -1,0 +1,352 @@
+// Included by first_spike_{portable,avx2,avx512}.cpp inside their own namespace. GCC/Clang vector types: the compiler
+// lowers the 64-byte vectors to whatever the target has, lane by lane the same arithmetic (no contraction).
+
+typedef float f16 __attribute__((vector_size(64)));
+typedef float f16u __attribute__((vector_size(64), aligned(4)));
+typedef std::int32_t i16 __attribute__((vector_size(64)));
+typedef std::int16_t s32 __attribute__((vector_size(64)));
+typedef std::int16_t s32u __attribute__((vector_size(64), aligned(2)));
+typedef std::int16_t s16 __attribute__((vector_size(32)));
+typedef std::uint8_t b64 __attribute__((vector_size(64)));
+typedef std::uint8_t b32 __attribute__((vector_size(32)));
+
+#define BITSPIKE_INLINE static inline __attribute__((always_inline))
+
+BITSPIKE_INLINE f16 splat(float x) { return x - f16{}; }
+BITSPIKE_INLINE f16 load(const float* p) { return *reinterpret_cast<const f16u*>(p); }
+BITSPIKE_INLINE void store(float* p, f16 v) { *reinterpret_cast<f16u*>(p) = v; }
+
+// counts += 1 in the lanes whose bit is set.
+BITSPIKE_INLINE void count(b64& counts, std::uint64_t word) {
+#if defined(__AVX512BW__)
+    counts = (b64)_mm512_mask_add_epi8((__m512i)counts, word, (__m512i)counts, _mm512_set1_epi8(1));
+#else
+    // Spread each byte of the word over 8 lanes, keep lane k's bit k, and turn "set" into -1.
+    const b64 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32,
+                     64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8,
+                     16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    typedef std::uint64_t w8 __attribute__((vector_size(64)));
+    constexpr std::uint64_t ones = 0x0101010101010101ull;
+    const w8 spread = {(word & 255) * ones,         ((word >> 8) & 255) * ones,  ((word >> 16) & 255) * ones,
+                       ((word >> 24) & 255) * ones, ((word >> 32) & 255) * ones, ((word >> 40) & 255) * ones,
+                       ((word >> 48) & 255) * ones, (word >> 56) * ones};
+    counts -= (b64)(((b64)spread & bit) == bit);
+#endif
+}
+
+// V += 2 * counts - n for 64 int16 lanes in two vectors.
+BITSPIKE_INLINE void settle(s32& low, s32& high, b64 counts, int n) {
+    union { b64 whole; b32 half[2]; } both = {counts};
+    const s32 shift = static_cast<std::int16_t>(n) - s32{};
+    const s32 a = __builtin_convertvector(both.half[0], s32), b = __builtin_convertvector(both.half[1], s32);
+    low += a + a - shift;
+    high += b + b - shift;
+}
+
+static void forward_binary(const Spikes& x, const Layer& layer, std::int16_t* maxima, std::int16_t* crossing, int tile) {
+    const std::uint64_t* words = layer.words + static_cast<std::size_t>(tile) * x.n_in;
+    const int first = tile * kTile, width = std::min(kTile, layer.n_out - first);
+    // U > theta with integer U is U > floor(theta).
+    alignas(64) std::int16_t bound[kTile];
+    for (int j = 0; j < kTile; ++j) {
+        const float floor = std::floor(layer.thresholds[first + j]);
+        bound[j] = static_cast<std::int16_t>(std::min(32767.0f, std::max(-32768.0f, floor)));
+    }
+    const s32 bound0 = *reinterpret_cast<s32*>(bound), bound1 = *reinterpret_cast<s32*>(bound + 32);
+    for (int b = 0; b < x.batch; ++b) {
+        const std::int32_t* starts = x.starts + static_cast<std::size_t>(b) * (x.slots + 1);
+        std::int16_t* out = maxima + static_cast<std::size_t>(b) * x.slots * layer.n_padded + first;
+        s32 v0{}, v1{}, m0 = INT16_MIN - s32{}, m1 = m0, late0{}, late1{};
+        for (int a = 0; a < x.n_active[b]; ++a, out += layer.n_padded) {
+            for (int e = starts[a]; e < starts[a + 1];) {
+                const int stop = std::min(e + 255, starts[a + 1]), n = stop - e;
+                b64 counts{}, odd{};
+                for (; e + 1 < stop; e += 2) {
+                    count(counts, words[x.events[e]]);
+                    count(odd, words[x.events[e + 1]]);
+                }
+                if (e < stop) count(counts, words[x.events[e++]]);
+                settle(v0, v1, counts + odd, n);
+            }
+            m0 = m0 > v0 ? m0 : v0;
+            m1 = m1 > v1 ? m1 : v1;
+            late0 -= m0 <= bound0;
+            late1 -= m1 <= bound1;
+            *reinterpret_cast<s32u*>(out) = m0;
+            *reinterpret_cast<s32u*>(out + 32) = m1;
+        }
+        alignas(64) std::int16_t late[kTile];
+        *reinterpret_cast<s32*>(late) = late0;
+        *reinterpret_cast<s32*>(late + 32) = late1;
+        std::memcpy(crossing + static_cast<std::size_t>(b) * layer.n_out + first, late, width * sizeof(std::int16_t));
+    }
+}
+
+static void forward_real(const Spikes& x, const Layer& layer, float* maxima, std::int16_t* crossing, int tile) {
+    const float* rows = layer.rows + static_cast<std::size_t>(tile) * x.n_in * kTile;
+    const int first = tile * kTile, width = std::min(kTile, layer.n_out - first);
+    f16 bound[4];
+    for (int k = 0; k < 4; ++k) bound[k] = load(layer.thresholds + first + 16 * k);
+    for (int b = 0; b < x.batch; ++b) {
+        const std::int32_t* starts = x.starts + static_cast<std::size_t>(b) * (x.slots + 1);
+        float* out = maxima + static_cast<std::size_t>(b) * x.slots * layer.n_padded + first;
+        f16 v0{}, v1{}, v2{}, v3{};
+        f16 m0 = splat(-INFINITY), m1 = m0, m2 = m0, m3 = m0;
+        i16 late0{}, late1{}, late2{}, late3{};
+        for (int a = 0; a < x.n_active[b]; ++a, out += layer.n_padded) {
+            for (int e = starts[a]; e < starts[a + 1]; ++e) {
+                const float* row = rows + static_cast<std::size_t>(x.events[e]) * kTile;
+                v0 += load(row);
+                v1 += load(row + 16);
+                v2 += load(row + 32);
+                v3 += load(row + 48);
+            }
+            m0 = m0 > v0 ? m0 : v0;
+            m1 = m1 > v1 ? m1 : v1;
+            m2 = m2 > v2 ? m2 : v2;
+            m3 = m3 > v3 ? m3 : v3;
+            late0 -= m0 <= bound[0];
+            late1 -= m1 <= bound[1];
+            late2 -= m2 <= bound[2];
+            late3 -= m3 <= bound[3];
+            store(out, m0);
+            store(out + 16, m1);
+            store(out + 32, m2);
+            store(out + 48, m3);
+        }
+        alignas(64) std::int32_t late[kTile];
+        *reinterpret_cast<i16*>(late) = late0;
+        *reinterpret_cast<i16*>(late + 16) = late1;
+        *reinterpret_cast<i16*>(late + 32) = late2;
+        *reinterpret_cast<i16*>(late + 48) = late3;
+        std::int16_t* slot = crossing + static_cast<std::size_t>(b) * layer.n_out + first;
+        for (int j = 0; j < width; ++j) slot[j] = static_cast<std::int16_t>(late[j]);
+    }
+}
+
+BITSPIKE_INLINE f16 read_maxima(const float* p) { return load(p); }
+BITSPIKE_INLINE f16 read_maxima(const std::int16_t* p) {
+    typedef std::int16_t s16u __attribute__((vector_size(32), aligned(2)));
+    return __builtin_convertvector(*reinterpret_cast<const s16u*>(p), f16);
+}
+
+// Equations (5) to (8) of the step formulation: D = dL/ds * psi((M - theta)/width), psi(x) = max(0, 1 - |x|); D reaches V
+// in the slot where the running maximum was attained (earliest on ties), hence every input up to that slot.
+template <class Maximum>
+static void backward(const Spikes& x, const Layer& layer, const Maximum* maxima, const float* gradient, float width,
+                     float* d_weight, float* d_threshold, float* d_potential, int tile) {
+    const int first = tile * kTile, lanes = std::min(kTile, layer.n_out - first);
+    std::vector<float> sums(static_cast<std::size_t>(x.n_in) * kTile, 0.0f);
+    std::vector<float> reach(static_cast<std::size_t>(x.slots) * kTile);
+    alignas(64) float edge[kTile] = {};
+    f16 bound[4], total[4] = {};
+    for (int k = 0; k < 4; ++k) bound[k] = load(layer.thresholds + first + 16 * k);
+    const f16 scale = splat(1.0f / width), one = splat(1.0f), zero{};
+    for (int b = 0; b < x.batch; ++b) {
+        const std::int32_t* starts = x.starts + static_cast<std::size_t>(b) * (x.slots + 1);
+        const Maximum* m = maxima + static_cast<std::size_t>(b) * x.slots * layer.n_padded + first;
+        const float* g = gradient + static_cast<std::size_t>(b) * x.slots * layer.n_out + first;
+        bool silent = true;
+        for (int k = 0; k < 4; ++k) {
+            if (16 * k >= lanes) {
+                for (int a = 0; a < x.n_active[b]; ++a) store(&reach[a * kTile + 16 * k], zero);
+                continue;
+            }
+            f16 pending{}, run{}, sum{};
+            const bool whole = 16 * (k + 1) <= lanes;
+            f16 here = read_maxima(m + static_cast<std::size_t>(x.n_active[b] - 1) * layer.n_padded + 16 * k);
+            for (int a = x.n_active[b] - 1; a >= 0; --a) {
+                const float* at = g + static_cast<std::size_t>(a) * layer.n_out + 16 * k;
+                if (!whole) {
+                    std::memcpy(edge, at, (lanes - 16 * k) * sizeof(float));
+                    at = edge;
+                }
+                const f16 before =
+                    a ? read_maxima(m + static_cast<std::size_t>(a - 1) * layer.n_padded + 16 * k) : splat(-INFINITY);
+                f16 distance = (here - bound[k]) * scale;
+                distance = distance < zero ? -distance : distance;
+                const f16 psi = one - distance;
+                const f16 d = load(at) * (psi > zero ? psi : zero);
+                sum += d;
+                pending += d;
+                const i16 attained = here > before;
+                const f16 landed = attained ? pending : zero;
+                run += landed;
+                pending = attained ? zero : pending;
+                store(&reach[a * kTile + 16 * k], run);
+                if (d_potential) {
+                    float* to = d_potential + (static_cast<std::size_t>(b) * x.slots + a) * layer.n_out + first + 16 * k;
+                    if (whole)
+                        store(to, landed);
+                    else
+                        for (int j = 0; j < lanes - 16 * k; ++j) to[j] = landed[j];
+                }
+                here = before;
+            }
+            total[k] -= sum;
+            for (int j = 0; j < 16 && silent; ++j) silent = run[j] == 0.0f;
+        }
+        if (silent) continue;
+        for (int a = 0; a < x.n_active[b]; ++a) {
+            const float* from = &reach[a * kTile];
+            const f16 r0 = load(from), r1 = load(from + 16), r2 = load(from + 32), r3 = load(from + 48);
+            for (int e = starts[a]; e < starts[a + 1]; ++e) {
+                float* to = &sums[static_cast<std::size_t>(x.events[e]) * kTile];
+                store(to, load(to) + r0);
+                store(to + 16, load(to + 16) + r1);
+                store(to + 32, load(to + 32) + r2);
+                store(to + 48, load(to + 48) + r3);
+            }
+        }
+    }
+    for (int i = 0; i < x.n_in; ++i)
+        std::memcpy(d_weight + static_cast<std::size_t>(i) * layer.n_out + first, &sums[static_cast<std::size_t>(i) * kTile],
+                    lanes * sizeof(float));
+    for (int j = 0; j < lanes; ++j) d_threshold[first + j] = total[j / 16][j % 16];
+}
+
+static void readout(const Spikes& x, const Layer& layer, float* margins, int tile) {
+    const float* rows = layer.rows + static_cast<std::size_t>(tile) * x.n_in * kReadout;
+    const int first = tile * kReadout, lanes = std::min(kReadout, layer.n_out - first);
+    const f16 bound = load(layer.thresholds + first);
+    for (int b = 0; b < x.batch; ++b) {
+        const std::int32_t* starts = x.starts + static_cast<std::size_t>(b) * (x.slots + 1);
+        float* out = margins + static_cast<std::size_t>(b) * x.slots * layer.n_out + first;
+        f16 v{};
+        for (int a = 0; a < x.slots; ++a, out += layer.n_out) {
+            if (a < x.n_active[b])
+                for (int e = starts[a]; e < starts[a + 1]; ++e) v += load(rows + static_cast<std::size_t>(x.events[e]) * kReadout);
+            alignas(64) float margin[kReadout];
+            store(margin, v - bound);
+            std::memcpy(out, margin, lanes * sizeof(float));
+        }
+    }
+}
+
+static void readout_backward(const Spikes& x, const Layer& layer, const float* gradient, float* d_weight,
+                             float* d_threshold, int tile) {
+    const int first = tile * kReadout, lanes = std::min(kReadout, layer.n_out - first);
+    std::vector<float> sums(static_cast<std::size_t>(x.n_in) * kReadout, 0.0f);
+    f16 total{};
+    for (int b = 0; b < x.batch; ++b) {
+        const std::int32_t* starts = x.starts + static_cast<std::size_t>(b) * (x.slots + 1);
+        const float* g = gradient + static_cast<std::size_t>(b) * x.slots * layer.n_out + first;
+        f16 later{};
+        for (int a = x.slots - 1; a >= 0; --a) {
+            alignas(64) float now[kReadout] = {};
+            std::memcpy(now, g + static_cast<std::size_t>(a) * layer.n_out, lanes * sizeof(float));
+            later += load(now);
+            if (a >= x.n_active[b]) continue;
+            for (int e = starts[a]; e < starts[a + 1]; ++e) {
+                float* to = &sums[static_cast<std::size_t>(x.events[e]) * kReadout];
+                store(to, load(to) + later);
+            }
+        }
+        total -= later;
+    }
+    for (int i = 0; i < x.n_in; ++i)
+        std::memcpy(d_weight + static_cast<std::size_t>(i) * layer.n_out + first, &sums[static_cast<std::size_t>(i) * kReadout],
+                    lanes * sizeof(float));
+    for (int j = 0; j < lanes; ++j) d_threshold[first + j] = total[j];
+}
+
+static void pack_words(const float* weight, int n_in, int n_out, std::uint64_t* words, int tile) {
+    const int first = tile * kTile, lanes = std::min(kTile, n_out - first);
+    for (int i = 0; i < n_in; ++i) {
+        const float* row = weight + static_cast<std::size_t>(i) * n_out + first;
+        std::uint64_t word = 0;
+#if defined(__AVX512F__)
+        if (lanes == kTile) {
+            for (int k = 0; k < 4; ++k)
+                word |= static_cast<std::uint64_t>(_mm512_cmp_ps_mask(_mm512_loadu_ps(row + 16 * k), _mm512_setzero_ps(), _CMP_GT_OQ))
+                        << (16 * k);
+            words[static_cast<std::size_t>(tile) * n_in + i] = word;
+            continue;
+        }
+#endif
+        for (int j = 0; j < lanes; ++j) word |= static_cast<std::uint64_t>(row[j] > 0.0f) << j;
+        words[static_cast<std::size_t>(tile) * n_in + i] = word;
+    }
+}
+
+// exp(x) for |x| <= 80, relative error below 2e-7: 2^n times a polynomial on [-ln2/2, ln2/2].
+BITSPIKE_INLINE f16 exponential(f16 x) {
+    const f16 low = splat(-80.0f);
+    x = x < low ? low : x;
+    const f16 rounded = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
+    const f16 r = (x - rounded * 0.693359375f) + rounded * 2.12194440e-4f;
+    f16 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const i16 power = (__builtin_convertvector(rounded, i16) + 127) << 23;
+    return p * (f16)power;
+}
+
+BITSPIKE_INLINE float horizontal(f16 v) {
+    float sum = 0.0f;
+    for (int j = 0; j < 16; ++j) sum += v[j];
+    return sum;
+}
+
+static float race(const float* margins, int n_active, int slots, int n_out, int label, float tau_c, float tau_h, float beta,
+                  float skip, float* gradient) {
+    const int groups = (n_out + 15) / 16;
+    const std::size_t wide = static_cast<std::size_t>(groups) * 16;
+    std::vector<float> hazard(n_active * wide), share(n_active * wide), survive(n_active), decide(n_active), truth(n_active);
+    float alive = 1.0f, likelihood = 0.0f;
+    int last = n_active - 1;
+    for (int a = 0; a < n_active; ++a) {
+        const float* m = margins + static_cast<std::size_t>(a) * n_out;
+        float top = m[0], rate = 0.0f, norm = 0.0f;
+        for (int o = 1; o < n_out; ++o) top = std::max(top, m[o]);
+        for (int k = 0; k < groups; ++k) {
+            const int lanes = std::min(16, n_out - 16 * k);
+            alignas(64) float near[16];
+            for (int j = 0; j < 16; ++j) near[j] = j < lanes ? m[16 * k + j] : -INFINITY;
+            const f16 v = load(near), cap = splat(12.0f);
+            const f16 drive = v / tau_h;
+            f16 h = exponential(drive < cap ? drive : cap), p = exponential((v - top) / tau_c);
+            for (int j = lanes; j < 16; ++j) h[j] = p[j] = 0.0f;
+            rate += horizontal(h);
+            norm += horizontal(p);
+            store(&hazard[a * wide + 16 * k], h);
+            store(&share[a * wide + 16 * k], p);
+        }
+        for (int k = 0; k < groups; ++k) store(&share[a * wide + 16 * k], load(&share[a * wide + 16 * k]) / norm);
+        truth[a] = share[a * wide + label];
+        const float after = alive * std::exp(-rate);
+        decide[a] = alive - after;
+        likelihood += decide[a] * truth[a];
+        alive = survive[a] = after;
+        if (alive < 1e-4f) {  // nobody is left to decide later
+            last = a;
+            break;
+        }
+    }
+    likelihood += beta * alive * truth[last];
+    const float p_floor = 1e-6f, total = std::max(likelihood, p_floor), inverse = 1.0f / total;
+    decide[last] += beta * alive;
+    float ahead = 0.0f, peak = 0.0f;  // ahead: L(a) = sum over later slots of omega p_y, with the silent term
+    std::memset(gradient, 0, static_cast<std::size_t>(slots) * n_out * sizeof(float));
+    for (int a = last; a >= 0; --a) {
+        if (a == last) ahead = beta * alive * truth[a];
+        const float choice = decide[a] * truth[a] * inverse / tau_c;
+        const float worth = (survive[a] * truth[a] - ahead) * inverse / tau_h;
+        for (int o = 0; o < n_out; ++o) {
+            const float m = margins[static_cast<std::size_t>(a) * n_out + o];
+            const float slope = m / tau_h < 12.0f ? hazard[a * wide + o] : 0.0f;
+            const float g = choice * (share[a * wide + o] - (o == label ? 1.0f : 0.0f)) - slope * worth;
+            gradient[static_cast<std::size_t>(a) * n_out + o] = g;
+            peak = std::max(peak, std::fabs(g));
+        }
+        ahead += (a == last ? decide[a] - beta * alive : decide[a]) * truth[a];
+    }
+    if (peak * tau_c < skip) std::memset(gradient, 0, static_cast<std::size_t>(slots) * n_out * sizeof(float));
+    return -std::log(total);
+}
+
+static const Kernels table = {forward_binary, forward_real, backward<std::int16_t>, backward<float>, readout, readout_backward,
+                              pack_words, race};

@@ -1,0 +1,116 @@
+"""First-spike layers in the autograd graph: the backward pass is the method's, not the chain rule through a step.
+
+`hidden_layer` chains to any depth: gradients travel per slot, on `Spikes.steps`. Any optimiser and DDP work on top.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.ops.backend import Backend
+from bitspike.ops.first_spike import reference
+from bitspike.ops.first_spike.spikes import Spikes
+
+
+def implementation(backend: Backend) -> ModuleType:
+    """The module that computes; see `bitspike.ops.backend.resolve` for how the name is chosen."""
+    if backend == "native":
+        from bitspike.ops.first_spike import native
+
+        return native
+    return reference
+
+
+class _Hidden(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, steps: Tensor | None, weight: Tensor, threshold: Tensor, spikes: Spikes, width: float, binary: bool,
+        keep: Tensor | None, ops: ModuleType,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        maxima, crossing = ops.layer_forward(spikes, weight, threshold, binary)
+        if keep is not None:
+            crossing = torch.where(keep, crossing, spikes.n_slots).to(torch.int16)
+        ctx.spikes, ctx.width, ctx.binary, ctx.keep, ctx.ops, ctx.maxima = spikes, width, binary, keep, ops, maxima
+        ctx.save_for_backward(threshold, weight)
+        ctx.mark_non_differentiable(crossing)
+        carrier = weight.new_zeros(()).expand(crossing.shape[0], spikes.n_slots, crossing.shape[1])
+        return carrier, crossing
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        threshold, weight = ctx.saved_tensors
+        if ctx.keep is not None:
+            gradient = gradient * ctx.keep[:, None, :]
+        d_weight, d_threshold, d_potential = ctx.ops.layer_backward(
+            ctx.spikes, ctx.maxima, threshold, gradient, ctx.width, ctx.binary, ctx.needs_input_grad[0]
+        )
+        d_steps = d_potential @ weight.T if d_potential is not None else None
+        return d_steps, d_weight, d_threshold, None, None, None, None, None
+
+
+class _Readout(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, steps: Tensor | None, weight: Tensor, threshold: Tensor, spikes: Spikes, ops: ModuleType
+    ) -> Tensor:
+        ctx.spikes, ctx.ops = spikes, ops
+        ctx.save_for_backward(weight)
+        margins: Tensor = ops.readout_forward(spikes, weight, threshold)
+        return margins
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors
+        d_weight, d_threshold = ctx.ops.readout_backward(ctx.spikes, gradient)
+        d_steps = gradient @ weight.T if ctx.needs_input_grad[0] else None
+        return d_steps, d_weight, d_threshold, None, None
+
+
+class _Race(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, margins: Tensor, n_active: Tensor, labels: Tensor, settings: tuple[float, ...], ops: ModuleType
+    ) -> Tensor:
+        loss, gradient = ops.race_loss(margins, n_active, labels, *settings)
+        ctx.save_for_backward(gradient)
+        total: Tensor = loss
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return gradient * d_loss[:, None, None], None, None, None, None
+
+
+def hidden_layer(
+    spikes: Spikes, weight: Tensor, threshold: Tensor, *, width: float, binary: bool, backend: Backend,
+    keep: Tensor | None = None,
+) -> Spikes:  # fmt: skip
+    """Spikes of a layer whose neurons fire once, in the first slot with V > threshold.
+
+    `weight` `(n_in, n_out)` (`binary`: every entry +1 or -1), `threshold` `(n_out,)`; `width` is the half-width of the
+    triangular surrogate in units of potential; `keep` `(batch, n_out)` bool silences neurons (dropout).
+    """
+    ops = implementation(backend)
+    steps, crossing = _Hidden.apply(spikes.steps, weight, threshold, spikes, width, binary, keep, ops)  # type: ignore[no-untyped-call]
+    result: Spikes = ops.hidden_spikes(spikes, crossing, steps)
+    return result
+
+
+def readout(spikes: Spikes, weight: Tensor, threshold: Tensor, *, backend: Backend) -> Tensor:
+    """Potential minus threshold of the output neurons after every slot, `(batch, n_slots, n_out)`."""
+    margins: Tensor = _Readout.apply(spikes.steps, weight, threshold, spikes, implementation(backend))  # type: ignore[no-untyped-call]
+    return margins
+
+
+def race_loss(
+    margins: Tensor, n_active: Tensor, labels: Tensor, *, tau_c: float, tau_h: float, beta: float, skip: float,
+    backend: Backend,
+) -> Tensor:  # fmt: skip
+    """Competing-risk loss per sample, `(batch,)`; see `reference.race_loss` for the equations."""
+    loss: Tensor = _Race.apply(margins, n_active, labels, (tau_c, tau_h, beta, skip), implementation(backend))  # type: ignore[no-untyped-call]
+    return loss
