@@ -83,8 +83,9 @@ void sort_sample(const std::int16_t* times, int n, int n_steps, std::vector<std:
 nb::tuple sort_times(In<std::int16_t, 2> times, int n_steps, int threads) {
     const int batch = static_cast<int>(times.shape(0)), n = static_cast<int>(times.shape(1));
     require(n_steps >= 1 && n_steps <= 32766, "n_steps must lie between 1 and 32766");
-    for (std::size_t i = 0; i < times.size(); ++i)
-        if (times.data()[i] < 0) throw std::invalid_argument("a spike time is negative; times are 0..n_steps");
+    std::int16_t lowest = 0;
+    for (std::size_t i = 0; i < times.size(); ++i) lowest = std::min(lowest, times.data()[i]);
+    require(lowest >= 0, "a spike time is negative; times are 0..n_steps");
     std::vector<Sorted> sorted(batch);
     const int parts = std::max(1, std::min(threads, batch));
     {
@@ -203,20 +204,52 @@ nb::tuple layer_forward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts, 
                   : forward<float>(x, p, threads, kernels.forward_real);
 }
 
+// Which samples have a gradient, up to which slot, and their events by input.
+ByInput sort_by_input(const Spikes& x, const float* values, std::size_t width) {
+    ByInput out;
+    for (int b = 0; b < x.batch; ++b) {
+        int used = x.n_active[b];
+        const float* row = values + static_cast<std::size_t>(b) * x.slots * width;
+        while (used > 0 && std::all_of(row + (used - 1) * width, row + used * width, [](float g) { return g == 0.0f; })) --used;
+        if (used == 0) continue;
+        out.samples.push_back(b);
+        out.used.push_back(used);
+    }
+    out.n_live = out.samples.size();
+    out.starts.assign(static_cast<std::size_t>(x.n_in) + 1, 0);
+    const auto each = [&](auto&& visit) {
+        for (std::size_t live = 0; live < out.n_live; ++live) {
+            const std::int32_t* start = x.starts + static_cast<std::size_t>(out.samples[live]) * (x.slots + 1);
+            for (int a = 0; a < out.used[live]; ++a)
+                for (std::int32_t e = start[a]; e < start[a + 1]; ++e) visit(x.events[e], static_cast<std::int32_t>(live * x.slots + a));
+        }
+    };
+    each([&](std::int32_t i, std::int32_t) { ++out.starts[i + 1]; });
+    for (int i = 0; i < x.n_in; ++i) out.starts[i + 1] += out.starts[i];
+    out.places.resize(out.starts[x.n_in]);
+    std::vector<std::int32_t> cursor(out.starts.begin(), out.starts.end() - 1);
+    each([&](std::int32_t i, std::int32_t place) { out.places[cursor[i]++] = place; });
+    return out;
+}
+
 template <class Maximum>
 nb::tuple layer_backward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts, In<std::int32_t, 1> n_active,
-                         In<Maximum, 3> maxima, In<float, 1> threshold, In<float, 3> gradient, float width, bool want_potential,
-                         int threads, const std::string& isa) {
+                         In<Maximum, 3> maxima, In<float, 1> threshold, In<float, 3> gradient, std::optional<In<float, 2>> next,
+                         float width, bool want_potential, int threads, const std::string& isa) {
     const Kernels& kernels = choose(isa);
     const Spikes x = view(events, starts, n_active);
-    const int n_out = static_cast<int>(gradient.shape(2)), tiles = tiles_of(n_out, kTile);
-    require(static_cast<int>(maxima.shape(2)) == tiles * kTile && static_cast<int>(maxima.shape(1)) == x.slots &&
-                static_cast<int>(gradient.shape(1)) == x.slots && static_cast<int>(gradient.shape(0)) == x.batch &&
-                static_cast<int>(maxima.shape(0)) == x.batch && static_cast<int>(threshold.shape(0)) == n_out,
-            "shapes of maxima, gradient and threshold do not fit");
+    const int n_out = static_cast<int>(threshold.shape(0)), tiles = tiles_of(n_out, kTile);
+    const int n_next = next ? static_cast<int>(next->shape(1)) : 0;
+    require(static_cast<int>(maxima.shape(0)) == x.batch && static_cast<int>(maxima.shape(1)) == x.slots &&
+                static_cast<int>(maxima.shape(2)) == tiles * kTile && static_cast<int>(gradient.shape(0)) == x.batch &&
+                static_cast<int>(gradient.shape(1)) == x.slots && static_cast<int>(gradient.shape(2)) == (next ? n_next : n_out) &&
+                (!next || static_cast<int>(next->shape(0)) == n_out),
+            "shapes of maxima, gradient, threshold and the layer above do not fit");
     std::vector<float> thresholds(static_cast<std::size_t>(tiles) * kTile, 3.0e38f);
     std::copy(threshold.data(), threshold.data() + n_out, thresholds.begin());
     const Layer layer = {n_out, tiles * kTile, thresholds.data(), nullptr, nullptr};
+    const Gradient source = {gradient.data(), next ? next->data() : nullptr, n_next};
+    const ByInput by_input = sort_by_input(x, gradient.data(), gradient.shape(2));
     auto d_weight = make<float>({std::size_t(x.n_in), std::size_t(n_out)});
     auto d_threshold = make<float>({std::size_t(n_out)});
     auto d_potential = make<float>({want_potential ? std::size_t(x.batch) : 0, std::size_t(x.slots), std::size_t(n_out)});
@@ -224,9 +257,9 @@ nb::tuple layer_backward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts,
     if (potential) std::memset(potential, 0, d_potential.size() * sizeof(float));
     over_tiles(tiles, threads, [&](int tile) {
         if constexpr (sizeof(Maximum) == 2)
-            kernels.backward_binary(x, layer, maxima.data(), gradient.data(), width, d_weight.data(), d_threshold.data(), potential, tile);
+            kernels.backward_binary(x, layer, maxima.data(), source, by_input, width, d_weight.data(), d_threshold.data(), potential, tile);
         else
-            kernels.backward_real(x, layer, maxima.data(), gradient.data(), width, d_weight.data(), d_threshold.data(), potential, tile);
+            kernels.backward_real(x, layer, maxima.data(), source, by_input, width, d_weight.data(), d_threshold.data(), potential, tile);
     });
     return nb::make_tuple(d_weight, d_threshold, d_potential);
 }
@@ -286,8 +319,11 @@ void bind_first_spike(nanobind::module_& m) {
     m.def("sort_times", &fs::sort_times);
     m.def("sort_slots", &fs::sort_slots);
     m.def("layer_forward", &fs::layer_forward);
-    m.def("layer_backward_binary", &fs::layer_backward<std::int16_t>);
-    m.def("layer_backward_real", &fs::layer_backward<float>);
+    using namespace nanobind::literals;
+    m.def("layer_backward_binary", &fs::layer_backward<std::int16_t>, "events"_a, "starts"_a, "n_active"_a, "maxima"_a, "threshold"_a,
+          "gradient"_a, "next"_a.none(), "width"_a, "want_potential"_a, "threads"_a, "isa"_a);
+    m.def("layer_backward_real", &fs::layer_backward<float>, "events"_a, "starts"_a, "n_active"_a, "maxima"_a, "threshold"_a,
+          "gradient"_a, "next"_a.none(), "width"_a, "want_potential"_a, "threads"_a, "isa"_a);
     m.def("readout_forward", &fs::readout_forward);
     m.def("readout_backward", &fs::readout_backward);
     m.def("race_loss", &fs::race_loss);

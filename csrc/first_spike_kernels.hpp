@@ -3,7 +3,9 @@
 // A tile's state lives in registers, its weights and gradients in the first two caches. Threads own tiles, so every sum
 // has one fixed order whatever the number of threads. `first_spike_tiles.inl` is compiled once per instruction set.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "cpu.hpp"
 
@@ -28,15 +30,30 @@ struct Layer {
     const float* rows;          // real: [tile][n_in][tile width]
 };
 
+// dL/ds of a layer: as it is, (batch, slots, n_out), where n_next is 0; else as the product of `values`, (batch, slots,
+// n_next), with the weights `next` (n_out, n_next) of the layer above.
+struct Gradient {
+    const float* values;
+    const float* next;
+    int n_next;
+};
+
+// The events of the samples with a gradient ("live"), sorted by input: those of input i are places[starts[i]..starts[i+1]),
+// each (index of the live sample) * slots + slot. `used[live]` counts the slots up to the last one with a gradient.
+struct ByInput {
+    std::vector<std::int32_t> samples, used, starts, places;
+    std::size_t n_live = 0;
+};
+
 struct Kernels {
     // Running maximum of the potential, (batch, slots, n_padded), and slot of the first crossing (>= n_active: never).
     void (*forward_binary)(const Spikes&, const Layer&, std::int16_t* maxima, std::int16_t* crossing, int tile);
     void (*forward_real)(const Spikes&, const Layer&, float* maxima, std::int16_t* crossing, int tile);
-    // From dL/ds (batch, slots, n_out): gradient of weights (n_in, n_out), thresholds (n_out), and, where potential is
-    // not null, dL/dV (batch, slots, n_out).
-    void (*backward_binary)(const Spikes&, const Layer&, const std::int16_t* maxima, const float* gradient, float width,
-                            float* d_weight, float* d_threshold, float* d_potential, int tile);
-    void (*backward_real)(const Spikes&, const Layer&, const float* maxima, const float* gradient, float width,
+    // From dL/ds: gradient of weights (n_in, n_out), thresholds (n_out), and, where d_potential is not null (and zero on
+    // entry), dL/dV (batch, slots, n_out).
+    void (*backward_binary)(const Spikes&, const Layer&, const std::int16_t* maxima, const Gradient&, const ByInput&,
+                            float width, float* d_weight, float* d_threshold, float* d_potential, int tile);
+    void (*backward_real)(const Spikes&, const Layer&, const float* maxima, const Gradient&, const ByInput&, float width,
                           float* d_weight, float* d_threshold, float* d_potential, int tile);
     // Potential minus threshold after every slot, (batch, slots, n_out); the last one repeats where slots are unused.
     void (*readout)(const Spikes&, const Layer&, float* margins, int tile);

@@ -7,11 +7,24 @@ after all spikes of the step) and its spike reaches the next layer `delay` steps
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 
+from bitspike.layers.decision import Readout
+from bitspike.ops import backend as backends
+from bitspike.ops import first_spike as ops
 from bitspike.settings import Network
 from bitspike.weights import Weights
+
+
+class Race(NamedTuple):
+    """Output margins `(batch, n_slots, classes)`, slots in use `(batch,)`, share of each layer's neurons that fired."""
+
+    margins: Tensor
+    n_active: Tensor
+    firing: tuple[Tensor, ...]
 
 
 class FirstSpikeNetwork(nn.Module):
@@ -42,3 +55,67 @@ class FirstSpikeNetwork(nn.Module):
     def weight(self, layer: int) -> Tensor:
         """Weights of a layer as the network uses them, `(n_in, n_out)`, differentiable in the latents."""
         return self.weights.forward(self.latents[layer])
+
+    def _run(
+        self, times: Tensor, width: float = 1.0, dropout: float = 0.0, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, ops.Spikes, list[Tensor]]:
+        """Output margins, the input in slots, and the slots of every hidden layer's spikes."""
+        backend = backends.resolve(self.backend, times.device)
+        spikes: ops.Spikes = ops.implementation(backend).sort_times(times, self.n_steps)
+        x, slots, last = spikes, [], len(self.latents) - 2
+        for index in range(last + 1):
+            keep = None
+            if dropout > 0:
+                n = self.latents[index].shape[1]
+                keep = (torch.rand((len(times), n), generator=generator) >= dropout).to(times.device)
+            settings: dict[str, Any] = {
+                "width": width, "binary": self.weights.kind == "binary", "backend": backend, "keep": keep
+            }  # fmt: skip
+            if index < last:
+                x = ops.hidden_layer(x, self.weight(index), self.thresholds[index], **settings)
+                assert x.slots is not None
+                slots.append(x.slots)
+            else:
+                margins, crossing = ops.hidden_readout(
+                    x, self.weight(index), self.thresholds[index], self.weight(index + 1), self.thresholds[index + 1],
+                    **settings,
+                )  # fmt: skip
+                slots.append(crossing)
+        return margins, spikes, slots
+
+    def forward(
+        self, times: Tensor, width: float = 1.0, dropout: float = 0.0, generator: torch.Generator | None = None
+    ) -> Race:
+        """Run every sample to the end of its input, differentiably, without delay.
+
+        `times` `(batch, n_inputs)` int16; `width`: half-width of the surrogate (units of potential); `dropout`: share of
+        hidden spikes lost, not rescaled.
+        """
+        margins, spikes, slots = self._run(times, width, dropout, generator)
+        active = spikes.n_active[:, None]
+        return Race(margins, spikes.n_active, tuple((slot < active).float().mean() for slot in slots))
+
+    @torch.no_grad()
+    def readout(self, times: Tensor) -> Readout:
+        """Output margins over time with the spikes and additions behind them; for delay 0."""
+        margins, spikes, slots = self._run(times)
+        at = torch.arange(spikes.n_slots, device=times.device)[:, None]
+        bins = torch.where(spikes.bins >= self.n_steps, -1, spikes.bins)
+        arrived = [(times[:, None, :] <= bins[:, :, None]).sum(2).cummax(1).values]  # (batch, n_slots)
+        for slot in slots:
+            fired = torch.where(slot < spikes.n_active[:, None], slot, spikes.n_slots)
+            arrived.append((fired[:, None, :] <= at).sum(2))
+        synops = sum((n * latent.shape[1] for n, latent in zip(arrived, self.latents, strict=True)), torch.zeros(()))
+        return Readout(margins, spikes.n_active, spikes.bins, sum(arrived, torch.zeros(())).long(), synops.long())
+
+    @torch.no_grad()
+    def spike_times(self, times: Tensor) -> list[Tensor]:
+        """Spike times per layer, int16 `(batch, n)`, inputs first, hidden layers, then outputs; `n_steps`: never."""
+        margins, spikes, slots = self._run(times)
+        bins = torch.cat([spikes.bins, torch.full_like(spikes.bins[:, :1], self.n_steps)], 1).long()
+        never, active = spikes.n_slots, spikes.n_active[:, None]
+        crossed = (margins > 0) & (torch.arange(never, device=times.device) < active)[:, :, None]
+        slots.append(torch.where(crossed.any(1), crossed.to(torch.uint8).argmax(1), never).to(torch.int16))
+        return [times] + [
+            bins.gather(1, torch.where(slot < active, slot.long(), never)).to(torch.int16) for slot in slots
+        ]

@@ -46,28 +46,45 @@ class _Hidden(torch.autograd.Function):
         if ctx.keep is not None:
             gradient = gradient * ctx.keep[:, None, :]
         d_weight, d_threshold, d_potential = ctx.ops.layer_backward(
-            ctx.spikes, ctx.maxima, threshold, gradient, ctx.width, ctx.binary, ctx.needs_input_grad[0]
+            ctx.spikes, ctx.maxima, threshold, gradient, None, ctx.width, ctx.binary, ctx.needs_input_grad[0]
         )
         d_steps = d_potential @ weight.T if d_potential is not None else None
         return d_steps, d_weight, d_threshold, None, None, None, None, None
 
 
-class _Readout(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, steps: Tensor | None, weight: Tensor, threshold: Tensor, spikes: Spikes, ops: ModuleType
-    ) -> Tensor:
-        ctx.spikes, ctx.ops = spikes, ops
-        ctx.save_for_backward(weight)
-        margins: Tensor = ops.readout_forward(spikes, weight, threshold)
-        return margins
+class _HiddenReadout(torch.autograd.Function):
+    """The last hidden layer and the readout in one: dL/ds of the hidden layer is never stored."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (weight,) = ctx.saved_tensors
-        d_weight, d_threshold = ctx.ops.readout_backward(ctx.spikes, gradient)
-        d_steps = gradient @ weight.T if ctx.needs_input_grad[0] else None
-        return d_steps, d_weight, d_threshold, None, None
+    def forward(
+        ctx: Any, steps: Tensor | None, weight: Tensor, threshold: Tensor, out_weight: Tensor, out_threshold: Tensor,
+        spikes: Spikes, width: float, binary: bool, keep: Tensor | None, ops: ModuleType,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        maxima, crossing = ops.layer_forward(spikes, weight, threshold, binary)
+        if keep is not None:
+            crossing = torch.where(keep, crossing, spikes.n_slots).to(torch.int16)
+        hidden = ops.hidden_spikes(spikes, crossing, None)
+        margins = ops.readout_forward(hidden, out_weight, out_threshold)
+        ctx.spikes, ctx.hidden, ctx.width, ctx.binary, ctx.keep, ctx.ops = spikes, hidden, width, binary, keep, ops
+        ctx.maxima = maxima
+        ctx.save_for_backward(threshold, weight, out_weight)
+        ctx.mark_non_differentiable(crossing)
+        return margins, crossing
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        threshold, weight, out_weight = ctx.saved_tensors
+        d_out_weight, d_out_threshold = ctx.ops.readout_backward(ctx.hidden, gradient)
+        above: Tensor | None = out_weight
+        d_steps = None
+        if ctx.keep is not None:  # a lost spike passes no gradient
+            gradient, above = (gradient @ out_weight.T) * ctx.keep[:, None, :], None
+        d_weight, d_threshold, d_potential = ctx.ops.layer_backward(
+            ctx.spikes, ctx.maxima, threshold, gradient, above, ctx.width, ctx.binary, ctx.needs_input_grad[0]
+        )
+        if d_potential is not None:
+            d_steps = d_potential @ weight.T
+        return d_steps, d_weight, d_threshold, d_out_weight, d_out_threshold, None, None, None, None, None
 
 
 class _Race(torch.autograd.Function):
@@ -101,10 +118,19 @@ def hidden_layer(
     return result
 
 
-def readout(spikes: Spikes, weight: Tensor, threshold: Tensor, *, backend: Backend) -> Tensor:
-    """Potential minus threshold of the output neurons after every slot, `(batch, n_slots, n_out)`."""
-    margins: Tensor = _Readout.apply(spikes.steps, weight, threshold, spikes, implementation(backend))  # type: ignore[no-untyped-call]
-    return margins
+def hidden_readout(
+    spikes: Spikes, weight: Tensor, threshold: Tensor, out_weight: Tensor, out_threshold: Tensor, *, width: float,
+    binary: bool, backend: Backend, keep: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The last hidden layer, as `hidden_layer`, and the output neurons' potential minus threshold after every slot.
+
+    `out_weight` `(n_hidden, n_out)`, `out_threshold` `(n_out,)`. Returns margins `(batch, n_slots, n_out)` and the slots
+    of the hidden spikes `(batch, n_hidden)` int16 (`>= n_active`: never).
+    """
+    margins, crossing = _HiddenReadout.apply(  # type: ignore[no-untyped-call]
+        spikes.steps, weight, threshold, out_weight, out_threshold, spikes, width, binary, keep, implementation(backend)
+    )
+    return margins, crossing
 
 
 def race_loss(

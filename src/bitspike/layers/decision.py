@@ -1,0 +1,93 @@
+"""From output potentials over time to one honest decision per input, and the choice of the output threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitspike.contracts import Prediction
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Output potentials minus thresholds after every slot `(n, n_slots, classes)`, and when the slots are.
+
+    `n_active` `(n,)`, `bins` `(n, n_slots)`: as in `ops.first_spike.Spikes`. `spikes` `(n, n_slots)` counts the input
+    and hidden spikes up to the end of each slot, `synops` the additions they cause.
+    """
+
+    margins: Tensor
+    n_active: Tensor
+    bins: Tensor
+    spikes: Tensor
+    synops: Tensor
+
+
+def decide(readout: Readout, n_steps: int, temperature: float, shift: float = 0.0) -> Prediction:
+    """Earliest output spike wins: the first slot in which any margin > `shift` (strict).
+
+    Ties in time go to the largest margin, then to the lowest index. If no output fires, the largest margin after all
+    input decides and `decision_time` is `n_steps`. `probabilities` = softmax(margins at the decision / temperature).
+    `shift` raises every output threshold by the same amount. S4NN specification, section 4, library rule.
+    """
+    margins, n_active = readout.margins, readout.n_active.long()
+    slot = torch.arange(margins.shape[1], device=margins.device)
+    crossed = (margins > shift) & (slot < n_active[:, None])[:, :, None]  # (n, n_slots, classes)
+    anyone = crossed.any(2)
+    silent = ~anyone.any(1)
+    at = torch.where(silent, n_active - 1, anyone.to(torch.uint8).argmax(1))
+    row = torch.arange(len(at), device=at.device)
+    final = margins[row, at] - shift
+    return Prediction(
+        labels=final.argmax(1),
+        probabilities=(final.double() / temperature).softmax(1).float(),
+        decision_time=torch.where(silent, n_steps, readout.bins[row, at].long()),
+        silent=silent,
+        tied=crossed[row, at],
+        potentials=final,
+        n_spikes=readout.spikes[row, at],
+        n_synops=readout.synops[row, at],
+    )
+
+
+@dataclass(frozen=True)
+class Operating:
+    """One point of the trade-off between accuracy and time of decision."""
+
+    shift: float
+    accuracy: float
+    silent: float
+    decision_time: float
+
+
+def sweep(readout: Readout, labels: Tensor, n_steps: int, shifts: list[float]) -> list[Operating]:
+    """Accuracy, silent share and mean decision time (steps; silent counts as `n_steps`) for every threshold shift."""
+    points = []
+    for shift in shifts:
+        p = decide(readout, n_steps, 1.0, shift)
+        points.append(
+            Operating(
+                shift,
+                float((p.labels == labels).double().mean()),
+                float(p.silent.double().mean()),
+                float(p.decision_time.double().mean()),
+            )
+        )
+    return points
+
+
+def candidate_shifts(readout: Readout, *, binary: bool, spacing: float, count: int = 60) -> list[float]:
+    """Shifts worth trying: every integer step for binary layers, else multiples of `spacing`, `count` on either side."""
+    step = 1.0 if binary else spacing
+    return [step * k for k in range(-count, count + 1)]
+
+
+def best_operating(points: list[Operating], max_silent: float) -> Operating:
+    """Highest accuracy among the points with at most `max_silent` silent images (of all points if none qualifies:
+    the least silent); ties go to the earlier decision."""
+    allowed = [p for p in points if p.silent <= max_silent]
+    if not allowed:
+        return min(points, key=lambda p: (p.silent, -p.accuracy))
+    return max(allowed, key=lambda p: (p.accuracy, -p.decision_time))
