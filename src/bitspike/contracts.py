@@ -43,7 +43,9 @@ class StepReport:
     loss: float
     n: int
     n_correct: int
-    firing: tuple[float, ...]  # per layer: neurons that fired, summed over samples, divided by the layer's width
+    firing: tuple[
+        float, ...
+    ]  # per layer: neurons that fired, summed over samples, divided by the layer's width
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Prediction:
     probabilities: Tensor  # (n, classes) float32
     decision_time: Tensor  # (n,) int64 in steps; n_steps where no output fired
     silent: Tensor  # (n,) bool: no output fired
-    tied: Tensor  # (n, classes) bool: the classes that share the earliest output spike (all False when silent)
+    tied: (
+        Tensor  # (n, classes) bool: the classes that share the earliest output spike (all False when silent)
+    )
     potentials: Tensor  # (n, classes) float32: potential minus threshold at the decision
     n_spikes: Tensor  # (n,) int64: input and hidden spikes up to and including the decision step
     n_synops: Tensor  # (n,) int64: additions those spikes cause, fan-out counted

@@ -48,5 +48,5 @@ class Optimizer:
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * progress))
         if self.schedule == "exponential":
-            return self.final**progress
+            return float(self.final**progress)
         return 1.0

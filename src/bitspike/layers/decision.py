@@ -79,7 +79,7 @@ def sweep(readout: Readout, labels: Tensor, n_steps: int, shifts: list[float]) -
 
 
 def candidate_shifts(readout: Readout, *, binary: bool, spacing: float, count: int = 60) -> list[float]:
-    """Shifts worth trying: every integer step for binary layers, else multiples of `spacing`, `count` on either side."""
+    """Shifts worth trying: all integers for binary layers, else multiples of `spacing`; `count` on either side."""
     step = 1.0 if binary else spacing
     return [step * k for k in range(-count, count + 1)]
 

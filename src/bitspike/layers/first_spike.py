@@ -7,6 +7,7 @@ after all spikes of the step) and its spike reaches the next layer `delay` steps
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
@@ -38,13 +39,19 @@ class FirstSpikeNetwork(nn.Module):
     temperature: Tensor
 
     def __init__(
-        self, n_inputs: int, n_classes: int, n_steps: int, network: Network, weights: Weights,
-        generator: torch.Generator, backend: str = "auto",
+        self,
+        n_inputs: int,
+        n_classes: int,
+        n_steps: int,
+        network: Network,
+        weights: Weights,
+        generator: torch.Generator,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         self.n_steps, self.delay, self.weights, self.backend = n_steps, network.delay, weights, backend
         widths = (n_inputs, *network.hidden, n_classes)
-        shapes = list(zip(widths[:-1], widths[1:], strict=True))
+        shapes = list(itertools.pairwise(widths))
         self.latents = nn.ParameterList(
             weights.start(n_in, n_out, is_output=index == len(shapes) - 1, generator=generator)
             for index, (n_in, n_out) in enumerate(shapes)
@@ -57,7 +64,11 @@ class FirstSpikeNetwork(nn.Module):
         return self.weights.forward(self.latents[layer])
 
     def _run(
-        self, times: Tensor, width: float = 1.0, dropout: float = 0.0, generator: torch.Generator | None = None
+        self,
+        times: Tensor,
+        width: float = 1.0,
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, ops.Spikes, list[Tensor]]:
         """Output margins, the input in slots, and the slots of every hidden layer's spikes."""
         backend = backends.resolve(self.backend, times.device)
@@ -84,12 +95,16 @@ class FirstSpikeNetwork(nn.Module):
         return margins, spikes, slots
 
     def forward(
-        self, times: Tensor, width: float = 1.0, dropout: float = 0.0, generator: torch.Generator | None = None
+        self,
+        times: Tensor,
+        width: float = 1.0,
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
     ) -> Race:
         """Run every sample to the end of its input, differentiably, without delay.
 
-        `times` `(batch, n_inputs)` int16; `width`: half-width of the surrogate (units of potential); `dropout`: share of
-        hidden spikes lost, not rescaled.
+        `times` `(batch, n_inputs)` int16; `width`: half-width of the surrogate (units of potential); `dropout`: share
+        of hidden spikes lost, not rescaled.
         """
         margins, spikes, slots = self._run(times, width, dropout, generator)
         active = spikes.n_active[:, None]
@@ -105,8 +120,12 @@ class FirstSpikeNetwork(nn.Module):
         for slot in slots:
             fired = torch.where(slot < spikes.n_active[:, None], slot, spikes.n_slots)
             arrived.append((fired[:, None, :] <= at).sum(2))
-        synops = sum((n * latent.shape[1] for n, latent in zip(arrived, self.latents, strict=True)), torch.zeros(()))
-        return Readout(margins, spikes.n_active, spikes.bins, sum(arrived, torch.zeros(())).long(), synops.long())
+        synops = sum(
+            (n * latent.shape[1] for n, latent in zip(arrived, self.latents, strict=True)), torch.zeros(())
+        )
+        return Readout(
+            margins, spikes.n_active, spikes.bins, sum(arrived, torch.zeros(())).long(), synops.long()
+        )
 
     @torch.no_grad()
     def spike_times(self, times: Tensor) -> list[Tensor]:

@@ -27,7 +27,11 @@ def resolve(backend: str, device: torch.device | str = "cpu") -> Backend:
     if backend != "native":
         raise BackendError(f"backend {backend!r} is unknown; use auto, native or reference")
     if not on_cpu:
-        raise BackendError(f"the native back end runs on the CPU, not on {device}; use backend=auto or reference")
+        raise BackendError(
+            f"the native back end runs on the CPU, not on {device}; use backend=auto or reference"
+        )
     if not native_available():
-        raise BackendError("the native module was not built; reinstall with a C++ compiler, or use backend=reference")
+        raise BackendError(
+            "the native module was not built; reinstall with a C++ compiler, or use backend=reference"
+        )
     return "native"

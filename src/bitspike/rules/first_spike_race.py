@@ -57,7 +57,9 @@ class FirstSpikeRace:
                 raise UsageError(f"rule.{name} is {getattr(self, name)}; it must be positive")
         for name in ("beta", "p0"):
             if not 0 < getattr(self, name) <= 1:
-                raise UsageError(f"rule.{name} is {getattr(self, name)}; it is a share, above 0 and at most 1")
+                raise UsageError(
+                    f"rule.{name} is {getattr(self, name)}; it is a share, above 0 and at most 1"
+                )
         if not 0 <= self.dropout < 1:
             raise UsageError(f"rule.dropout is {self.dropout}; it is a share below 1")
 
@@ -66,9 +68,13 @@ class FirstSpikeRace:
         if not hasattr(experiment.coding, "n_steps") or type(experiment.coding).__name__ != "FirstSpike":
             raise UsageError("FirstSpikeRace trains networks of first spikes; set coding to FirstSpike")
         if experiment.network.delay != 0:
-            raise UsageError("FirstSpikeRace has no delay between layers (a pure shift of time); set network.delay to 0")
+            raise UsageError(
+                "FirstSpikeRace has no delay between layers (a pure shift of time); set network.delay to 0"
+            )
         if not experiment.network.hidden:
-            raise UsageError("FirstSpikeRace needs at least one hidden layer; set network.hidden, for example 600")
+            raise UsageError(
+                "FirstSpikeRace needs at least one hidden layer; set network.hidden, for example 600"
+            )
 
     def init(
         self, experiment: Experiment, task: Task, generator: torch.Generator
@@ -85,12 +91,9 @@ class FirstSpikeRace:
             {"params": list(model.thresholds[:-1]), "lr": settings.lr_threshold, "weight_decay": 0.0},
             {"params": [model.thresholds[-1]], "lr": settings.lr_output_threshold, "weight_decay": 0.0},
         ]
-        optimiser: torch.optim.Optimizer
         if settings.name == "adam":
-            optimiser = torch.optim.AdamW(groups, fused=True)
-        else:
-            optimiser = torch.optim.SGD(groups)
-        return model, optimiser
+            return model, torch.optim.AdamW(groups, fused=True)
+        return model, torch.optim.SGD(groups)
 
     def step(
         self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator
@@ -113,7 +116,9 @@ class FirstSpikeRace:
             decision = _labels(race.margins, race.n_active)
             n_correct = int((decision == batch.labels).sum())
         n = len(batch.labels)
-        return StepReport(float(losses.detach().sum()), n, n_correct, tuple(float(f) * n for f in race.firing))
+        return StepReport(
+            float(losses.detach().sum()), n, n_correct, tuple(float(f) * n for f in race.firing)
+        )
 
     def end_epoch(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
         """Nothing to do."""
@@ -124,7 +129,10 @@ class FirstSpikeRace:
         network = _network(model)
         temperature = float(network.temperature)
         return Prediction.concatenate(
-            [decide(network.readout(part), network.n_steps, temperature) for part in inputs.split(CHUNK)]
+            [
+                decide(network.readout(part), network.n_steps, temperature)
+                for part in torch.split(inputs, CHUNK)
+            ]
         )
 
     def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
@@ -132,7 +140,7 @@ class FirstSpikeRace:
         then fit the temperature of the probabilities there."""
         network = _network(model)
         with torch.no_grad():
-            parts = [network.readout(part) for part in batch.inputs.split(CHUNK)]
+            parts = [network.readout(part) for part in torch.split(batch.inputs, CHUNK)]
             readout = _join(parts)
             binary = network.weights.kind == "binary"
             shifts = candidate_shifts(readout, binary=binary, spacing=self.tau_h / 4)
@@ -149,7 +157,10 @@ class FirstSpikeRace:
             "validation_silent": best.silent,
             "max_silent": max_silent,
             "sweep": [
-                {"threshold": self.theta_out + p.shift, **{k: v for k, v in dataclasses.asdict(p).items() if k != "shift"}}
+                {
+                    "threshold": self.theta_out + p.shift,
+                    **{k: v for k, v in dataclasses.asdict(p).items() if k != "shift"},
+                }
                 for p in points
             ],
         }

@@ -34,14 +34,21 @@ class _Hidden(torch.autograd.Function):
         maxima, crossing = ops.layer_forward(spikes, weight, threshold, binary)
         if keep is not None:
             crossing = torch.where(keep, crossing, spikes.n_slots).to(torch.int16)
-        ctx.spikes, ctx.width, ctx.binary, ctx.keep, ctx.ops, ctx.maxima = spikes, width, binary, keep, ops, maxima
+        ctx.spikes, ctx.width, ctx.binary, ctx.keep, ctx.ops, ctx.maxima = (
+            spikes,
+            width,
+            binary,
+            keep,
+            ops,
+            maxima,
+        )
         ctx.save_for_backward(threshold, weight)
         ctx.mark_non_differentiable(crossing)
         carrier = weight.new_zeros(()).expand(crossing.shape[0], spikes.n_slots, crossing.shape[1])
         return carrier, crossing
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         threshold, weight = ctx.saved_tensors
         if ctx.keep is not None:
             gradient = gradient * ctx.keep[:, None, :]
@@ -65,14 +72,21 @@ class _HiddenReadout(torch.autograd.Function):
             crossing = torch.where(keep, crossing, spikes.n_slots).to(torch.int16)
         hidden = ops.hidden_spikes(spikes, crossing, None)
         margins = ops.readout_forward(hidden, out_weight, out_threshold)
-        ctx.spikes, ctx.hidden, ctx.width, ctx.binary, ctx.keep, ctx.ops = spikes, hidden, width, binary, keep, ops
+        ctx.spikes, ctx.hidden, ctx.width, ctx.binary, ctx.keep, ctx.ops = (
+            spikes,
+            hidden,
+            width,
+            binary,
+            keep,
+            ops,
+        )
         ctx.maxima = maxima
         ctx.save_for_backward(threshold, weight, out_weight)
         ctx.mark_non_differentiable(crossing)
         return margins, crossing
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         threshold, weight, out_weight = ctx.saved_tensors
         d_out_weight, d_out_threshold = ctx.ops.readout_backward(ctx.hidden, gradient)
         above: Tensor | None = out_weight
@@ -90,7 +104,12 @@ class _HiddenReadout(torch.autograd.Function):
 class _Race(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, margins: Tensor, n_active: Tensor, labels: Tensor, settings: tuple[float, ...], ops: ModuleType
+        ctx: Any,
+        margins: Tensor,
+        n_active: Tensor,
+        labels: Tensor,
+        settings: tuple[float, ...],
+        ops: ModuleType,
     ) -> Tensor:
         loss, gradient = ops.race_loss(margins, n_active, labels, *settings)
         ctx.save_for_backward(gradient)
@@ -98,7 +117,7 @@ class _Race(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * d_loss[:, None, None], None, None, None, None
 
@@ -124,11 +143,20 @@ def hidden_readout(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The last hidden layer, as `hidden_layer`, and the output neurons' potential minus threshold after every slot.
 
-    `out_weight` `(n_hidden, n_out)`, `out_threshold` `(n_out,)`. Returns margins `(batch, n_slots, n_out)` and the slots
-    of the hidden spikes `(batch, n_hidden)` int16 (`>= n_active`: never).
+    `out_weight` `(n_hidden, n_out)`, `out_threshold` `(n_out,)`. Returns margins `(batch, n_slots, n_out)` and the
+    slots of the hidden spikes `(batch, n_hidden)` int16 (`>= n_active`: never).
     """
     margins, crossing = _HiddenReadout.apply(  # type: ignore[no-untyped-call]
-        spikes.steps, weight, threshold, out_weight, out_threshold, spikes, width, binary, keep, implementation(backend)
+        spikes.steps,
+        weight,
+        threshold,
+        out_weight,
+        out_threshold,
+        spikes,
+        width,
+        binary,
+        keep,
+        implementation(backend),
     )
     return margins, crossing
 

@@ -48,7 +48,7 @@ def _sorted(spikes: Spikes) -> tuple[object, object, object]:
 def layer_forward(
     spikes: Spikes, weight: Tensor, threshold: Tensor, binary: bool, isa: str = _ISA
 ) -> tuple[Tensor, Tensor]:
-    """Running maxima, padded to a multiple of 64 neurons (int16 if binary), and first-crossing slots `(batch, n_out)`."""
+    """Running maxima, padded to a multiple of 64 neurons (int16 if binary); first-crossing slots `(batch, n_out)`."""
     maxima, crossing = _native.layer_forward(
         *_sorted(spikes),
         weight.detach().contiguous().numpy(),

@@ -37,12 +37,16 @@ def hidden_spikes(spikes: Spikes, crossing: Tensor, steps: Tensor | None) -> Spi
 def _steps(spikes: Spikes, dtype: torch.dtype) -> Tensor:
     assert spikes.slots is not None
     slot = torch.arange(spikes.n_slots, device=spikes.slots.device)
-    fired = (spikes.slots[:, None, :] <= slot[:, None]) & (spikes.slots < spikes.n_active[:, None])[:, None, :]
+    fired = (spikes.slots[:, None, :] <= slot[:, None]) & (spikes.slots < spikes.n_active[:, None])[
+        :, None, :
+    ]
     return fired.to(dtype)
 
 
 def _active(spikes: Spikes) -> Tensor:
-    return torch.arange(spikes.n_slots, device=spikes.bins.device) < spikes.n_active[:, None]  # (batch, n_slots)
+    return (
+        torch.arange(spikes.n_slots, device=spikes.bins.device) < spikes.n_active[:, None]
+    )  # (batch, n_slots)
 
 
 def layer_forward(spikes: Spikes, weight: Tensor, threshold: Tensor, binary: bool) -> tuple[Tensor, Tensor]:
@@ -62,7 +66,7 @@ def layer_backward(
     `(batch, n_slots, n_next)` and dL/ds = gradient above^T   (4).
 
     D(a) = dL/ds(a) psi((M(a) - threshold)/width), psi(x) = max(0, 1 - |x|)   (5)
-    dL/dthreshold = -sum D   (6);   dL/dV(b) = sum of the D(a) whose maximum was attained in slot b, earliest on ties   (7)
+    dL/dthreshold = -sum D   (6);   dL/dV(b) = sum of the D(a) whose maximum was attained in slot b, first on ties   (7)
     dL/dW = sum_a s(a) dL/dV(a)   (8)
     """
     if above is not None:
