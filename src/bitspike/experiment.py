@@ -86,7 +86,7 @@ class Experiment:
         """Read what `to_json` wrote. Unknown or missing fields raise `UsageError` naming the field."""
         try:
             tree = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"experiment.json is not JSON: {error}") from error
         experiment = _decode(Experiment, tree, "experiment")
         assert isinstance(experiment, Experiment)
@@ -111,11 +111,11 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
         classes = [m for m in members if dataclasses.is_dataclass(m)]
         if not classes:
             return _decode(next(m for m in members if m is not type(None)), tree, where)
-        names = {m.__name__: m for m in classes}
+        kinds: dict[Any, Any] = {getattr(m, "__name__", ""): m for m in classes}
         named = tree.get("kind") if isinstance(tree, dict) else None
-        if named not in names:
-            raise UsageError(f"{where}: kind {named!r} is unknown; one of {sorted(names)}")
-        return _decode(names[named], tree, where)
+        if not isinstance(named, str) or named not in kinds:
+            raise UsageError(f"{where}: kind {named!r} is unknown; one of {sorted(kinds)}")
+        return _decode(kinds[named], tree, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(tree, dict) or tree.get("kind") != kind.__name__:
             raise UsageError(f"{where}: expected an object of kind {kind.__name__}")
@@ -131,10 +131,10 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
         item = typing.get_args(kind)[0]
         return tuple(_decode(item, entry, where) for entry in tree)
     if origin is Literal:
-        if tree not in typing.get_args(kind):
+        if not any(type(tree) is type(option) and tree == option for option in typing.get_args(kind)):
             raise UsageError(f"{where}: {tree!r} is not one of {typing.get_args(kind)}")
         return tree
-    if kind is float and type(tree) is int:
+    if kind is float and type(tree) is int and abs(tree) < 2**1023:
         return float(tree)
     if type(tree) is not kind:
         raise UsageError(f"{where}: {tree!r} is not of type {kind.__name__}")

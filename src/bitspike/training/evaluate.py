@@ -1,0 +1,72 @@
+"""Decisions on many images, and what a finished run leaves about its test set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from bitspike.contracts import Prediction, Rule
+from bitspike.experiment import Experiment
+from bitspike.metrics.summary import summarise
+from bitspike.training.files import write_atomically
+from bitspike.training.randomness import generator
+from bitspike.training.run_folder import RunFolder
+
+BATCH = 1000
+N_EXAMPLES = 12
+
+
+def predict_all(rule: Rule, model: nn.Module, inputs: Tensor, noise: torch.Generator) -> Prediction:
+    """Decide on coded inputs `(n, features)`, batch by batch."""
+    return Prediction.concatenate([rule.predict(model, part, noise) for part in torch.split(inputs, BATCH)])
+
+
+def evaluate(
+    experiment: Experiment, model: nn.Module, images: Tensor, labels: Tensor, folder: RunFolder
+) -> dict[str, Any]:
+    """Decide on uint8 images `(n, h, w)`, write evaluation.safetensors, return all metrics."""
+    inputs = encode(experiment, images)
+    prediction = predict_all(experiment.rule, model, inputs, generator(experiment.seed, "predict"))
+    arrays = {
+        "labels": labels,
+        "predicted": prediction.labels,
+        "probabilities": prediction.probabilities,
+        "decision_time": prediction.decision_time,
+        "silent": prediction.silent,
+        "n_spikes": prediction.n_spikes,
+    }
+    arrays |= _examples(model, images, inputs, labels, prediction)
+    owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
+    write_atomically(folder.evaluation_arrays, to_safetensors(owned))
+    return summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind)
+
+
+def encode(experiment: Experiment, images: Tensor) -> Tensor:
+    """Coded inputs `(n, features)` of uint8 images `(n, h, w)`."""
+    parts = torch.split(images.flatten(1), 10 * BATCH)
+    return torch.cat([experiment.coding.encode(part) for part in parts])
+
+
+def _examples(
+    model: nn.Module, images: Tensor, inputs: Tensor, labels: Tensor, prediction: Prediction
+) -> dict[str, Tensor]:
+    """A dozen images: the first of each class, then the first ones decided wrongly, then any."""
+    firsts = [int((labels == label).nonzero()[0, 0]) for label in sorted(set(labels.tolist()))]
+    wrong = (prediction.labels != labels).nonzero().flatten().tolist()
+    chosen = list(dict.fromkeys([*firsts[:10], *wrong[:N_EXAMPLES], *range(len(labels))]))[:N_EXAMPLES]
+    examples = {
+        "example_images": images[chosen],
+        "example_labels": labels[chosen],
+        "example_predicted": prediction.labels[chosen],
+    }
+    spike_times: Any = getattr(model, "spike_times", None)
+    if spike_times is not None:
+        with torch.no_grad():
+            hidden_and_output: list[Tensor] = spike_times(inputs[chosen])
+        examples["example_input_times"] = inputs[chosen]
+        examples["example_hidden_times"] = torch.cat(hidden_and_output[:-1], dim=1)
+        examples["example_output_times"] = hidden_and_output[-1]
+    return examples

@@ -1,0 +1,290 @@
+"""The training loop: an experiment in, a run folder and a trained model out.
+
+Each epoch: shuffle, distort, code, `rule.step` per batch, `rule.end_epoch`, decide on validation data, write
+a line of metrics.jsonl and a checkpoint. At the end the model that was best on validation data (of equals the
+later one) is calibrated on them and meets the test data once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.contracts import Batch, Rule, Task
+from bitspike.data import load, split
+from bitspike.errors import BitspikeError, DataError, UsageError
+from bitspike.experiment import Experiment
+from bitspike.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    restore_model,
+    restore_optimiser,
+    save_checkpoint,
+)
+from bitspike.training.evaluate import encode, evaluate, predict_all
+from bitspike.training.manifest import manifest
+from bitspike.training.processes import Processes, processes
+from bitspike.training.progress import Display, Totals
+from bitspike.training.randomness import generator
+from bitspike.training.run_folder import RunFolder, default_path
+
+N_SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run: its folder, the calibrated model, and what evaluation.json holds."""
+
+    folder: Path
+    experiment: Experiment
+    model: nn.Module
+    evaluation: dict[str, Any]
+
+
+def train(
+    experiment: Experiment,
+    out: Path | str | None = None,
+    data_dir: Path | str | None = None,
+    progress: bool = True,
+    resume: bool = False,
+) -> TrainResult:
+    """Train `experiment` into the folder `out` (default `runs/<name>-<time>`).
+
+    `data_dir` is where data sets lie (default: the experiment's, then BITSPIKE_DATA). `resume` goes on with
+    the run in `out`, to the same bits as if it had never stopped; without it, a folder that holds anything
+    raises `UsageError`. Under `torchrun` every process takes its share of each batch.
+    """
+    with processes() as group:
+        folder = _folder(experiment, out, resume, group)
+        try:
+            return _Run(experiment, folder, data_dir, group, progress and group.is_first).result()
+        except KeyboardInterrupt:
+            if group.is_first:
+                print(f"\nstopped; go on with: bitspike train --resume {folder.path}", flush=True)
+            raise
+
+
+def resume(folder: Path | str, data_dir: Path | str | None = None, progress: bool = True) -> TrainResult:
+    """Go on with the run in `folder`; of a finished one, return the result."""
+    experiment = RunFolder.open(Path(folder)).experiment()
+    return train(experiment, folder, data_dir, progress, resume=True)
+
+
+def load_model(folder: Path | str) -> tuple[Experiment, nn.Module]:
+    """Experiment and calibrated model of a finished run, without its data. `DataError` when not finished."""
+    run = RunFolder.open(Path(folder))
+    experiment, checkpoint = run.experiment(), load_checkpoint(run.checkpoint)
+    if not checkpoint.finished:
+        raise DataError(f"{folder}: the run stopped after epoch {checkpoint.epoch}; resume it first")
+    noise = generator(0, "start")
+    images = torch.randint(0, 256, (16, checkpoint.n_inputs), generator=noise, dtype=torch.uint8)
+    task = Task(experiment.coding.encode(images), checkpoint.n_classes)
+    rule: Rule = experiment.rule
+    model, _ = rule.init(experiment, task, noise)
+    restore_model(run.checkpoint, model, checkpoint.model)
+    return experiment, model
+
+
+def _folder(experiment: Experiment, out: Path | str | None, resume: bool, group: Processes) -> RunFolder:
+    if resume:
+        if out is None:
+            raise UsageError("give the folder of the run to resume")
+        folder = RunFolder.open(Path(out))
+        if folder.experiment() != experiment:
+            raise UsageError(
+                f"{out} holds a run of another experiment; resume it with its own experiment.json"
+            )
+        return folder
+    path = default_path(experiment.name) if out is None else Path(out)
+    if group.is_first:
+        RunFolder.create(path, experiment)
+    return RunFolder(Path(group.tell(path)))
+
+
+class _Run:
+    """Everything that lives while a run goes on."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        data_dir: Path | str | None,
+        group: Processes,
+        shown: bool,
+    ) -> None:
+        self.experiment, self.folder, self.group = experiment, folder, group
+        self.rule: Rule = experiment.rule
+        dataset = load(experiment.data.name, data_dir or experiment.data.dir)
+        parts = split(dataset, experiment.data.validation, experiment.seed)
+        images = torch.tensor(parts.train_images)
+        self.labels = torch.tensor(parts.train_labels)
+        self.validation = Batch(
+            encode(experiment, torch.tensor(parts.validation_images)), torch.tensor(parts.validation_labels)
+        )
+        self.test = torch.tensor(parts.test_images), torch.tensor(parts.test_labels)
+        if min(len(images), experiment.training.batch_size) < group.size:
+            raise UsageError(f"a batch is smaller than the {group.size} processes that share it; start fewer")
+        # Distorted images are coded per batch, others once.
+        self.images = images if experiment.augment.active else None
+        self.inputs = None if experiment.augment.active else encode(experiment, images)
+
+        start = generator(experiment.seed, "start")
+        sample = images[torch.randperm(len(images), generator=start)[:N_SAMPLE]]
+        task = Task(encode(experiment, sample), dataset.n_classes)
+        self.network: nn.Module
+        self.optimiser: torch.optim.Optimizer
+        self.network, self.optimiser = self.rule.init(experiment, task, start)
+        for settings in self.optimiser.param_groups:
+            settings["initial_lr"] = settings["lr"]
+        self.model = group.wrap(self.network)
+        self.facts = {"n_inputs": task.n_inputs, "n_classes": task.n_classes}
+        self.epoch, self.best_epoch, self.best_accuracy = 0, 0, -1.0
+        self.best: dict[str, Tensor] = {}
+        self.finished = False
+        self._restore()
+
+        data = {
+            "name": dataset.name, "note": dataset.note, "sha256": dataset.hashes,
+            "classes": list(dataset.classes),
+            "train": len(images), "validation": len(self.validation.labels), "test": len(self.test[1]),
+        }  # fmt: skip
+        backend = str(getattr(self.network, "backend", "torch"))
+        if group.is_first:
+            self._write_manifest(data, backend)
+        n_hidden = len(experiment.network.hidden)
+        epochs = experiment.training.epochs
+        self.display = Display(shown, len(images), self.epoch + 1, epochs, n_hidden)
+        self.display.header(
+            f"{experiment.name}: {data['train']} training, {data['validation']} validation, "
+            f"{data['test']} test images of {data['name']}; back end {backend}; {folder.path}"
+        )
+
+    def result(self) -> TrainResult:
+        """Train what is left to train, then evaluate."""
+        try:
+            while self.epoch < self.experiment.training.epochs:
+                self._run_epoch(self.epoch + 1)
+        finally:
+            self.display.close()
+        if not self.finished:
+            self._finish()
+        self.group.align(self.network)
+        evaluation = self.folder.read_json("evaluation.json") if self.group.is_first else None
+        return TrainResult(self.folder.path, self.experiment, self.network, self.group.tell(evaluation))
+
+    def _run_epoch(self, epoch: int) -> None:
+        settings, seed = self.experiment.training, self.experiment.seed
+        distortion, noise = generator(seed, "augment", epoch), generator(seed, "rule", epoch, self.group.rank)
+        order = _order(settings.shuffle, len(self.labels), generator(seed, "shuffle", epoch))
+        batches = torch.split(order, settings.batch_size)
+        totals, done, began = Totals(), 0, time.perf_counter()
+        for index, batch in enumerate(batches):
+            self._set_step_sizes((epoch - 1 + index / len(batches)) / settings.epochs)
+            report = self.rule.step(self.model, self.optimiser, self._batch(batch, distortion), noise)
+            if self.group.share:
+                totals.add(report)
+            done += len(batch)
+            self.display.step(epoch, done, totals)
+        totals.set(self.group.total(totals.as_list()))
+        extra = self.rule.end_epoch(self.network, noise)
+        self.group.align(self.network)
+        seconds = time.perf_counter() - began
+        self.epoch = epoch
+        figures: dict[str, Any] = {"epoch": epoch, **totals.figures()}
+        if not math.isfinite(figures["loss"]):
+            raise BitspikeError(
+                f"the loss became {figures['loss']} in epoch {epoch}; take smaller steps (optimizer.lr)"
+            )
+        if self.group.is_first:
+            figures |= {"seconds": round(seconds, 4), "images_per_second": round(done / seconds, 1)}
+            if epoch % settings.evaluate_every == 0 or epoch == settings.epochs:
+                figures |= self._validate()
+            self.folder.append_metrics(figures | extra)
+            save_checkpoint(self.folder.checkpoint, self._checkpoint())
+        self.display.epoch(figures)
+
+    def _batch(self, rows: Tensor, distortion: torch.Generator) -> Batch:
+        own = self.group.shard(rows)
+        if self.inputs is not None:
+            return Batch(self.inputs[own], self.labels[own])
+        assert self.images is not None
+        # All processes distort the whole batch, so that the result does not depend on how many there are.
+        distorted = self.group.shard(self.experiment.augment(self.images[rows], distortion))
+        return Batch(encode(self.experiment, distorted), self.labels[own])
+
+    def _set_step_sizes(self, progress: float) -> None:
+        factor = self.experiment.optimizer.factor(progress)
+        for settings in self.optimiser.param_groups:
+            settings["lr"] = settings["initial_lr"] * factor
+
+    def _validate(self) -> dict[str, float]:
+        noise = generator(self.experiment.seed, "predict", self.epoch)
+        prediction = predict_all(self.rule, self.network, self.validation.inputs, noise)
+        n = len(self.validation.labels)
+        accuracy = int((prediction.labels == self.validation.labels).sum()) / n
+        if accuracy >= self.best_accuracy:
+            self.best_epoch, self.best_accuracy = self.epoch, accuracy
+            self.best = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        return {"validation_accuracy": accuracy, "validation_silent": int(prediction.silent.sum()) / n}
+
+    def _finish(self) -> None:
+        """The best model, calibrated on validation data, meets the test data."""
+        if not self.group.is_first:
+            return
+        self.network.load_state_dict(self.best)
+        chosen = self.rule.calibrate(self.network, self.validation, self.experiment.training.max_silent)
+        figures = evaluate(self.experiment, self.network, *self.test, self.folder)
+        figures |= {
+            "best_epoch": self.best_epoch, "validation_accuracy": self.best_accuracy, "calibration": chosen,
+        }  # fmt: skip
+        self.folder.write_json("evaluation.json", figures)
+        self.finished = True
+        save_checkpoint(self.folder.checkpoint, self._checkpoint())
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            epoch=self.epoch, model=self.network.state_dict(), best=self.best, best_epoch=self.best_epoch,
+            best_accuracy=self.best_accuracy, optimiser=self.optimiser.state_dict(), finished=self.finished,
+            **self.facts,
+        )  # fmt: skip
+
+    def _restore(self) -> None:
+        path = self.folder.checkpoint
+        if not path.exists():  # a new run, or one that ended before its first checkpoint
+            if self.group.is_first:
+                self.folder.truncate_metrics(0)
+            return
+        checkpoint = load_checkpoint(path)
+        if checkpoint.epoch > self.experiment.training.epochs:
+            raise DataError(f"{path}: holds {checkpoint.epoch} epochs; the experiment has fewer")
+        restore_model(path, self.network, checkpoint.model)
+        restore_optimiser(path, self.optimiser, checkpoint.optimiser)
+        self.epoch, self.finished = checkpoint.epoch, checkpoint.finished
+        self.best, self.best_epoch, self.best_accuracy = (
+            checkpoint.best, checkpoint.best_epoch, checkpoint.best_accuracy,
+        )  # fmt: skip
+        if self.group.is_first:
+            self.folder.truncate_metrics(checkpoint.epoch)
+
+    def _write_manifest(self, data: dict[str, Any], backend: str) -> None:
+        now = manifest(self.experiment.seed, data, backend, self.group.size)
+        if self.epoch:
+            before = self.folder.read_json("manifest.json")
+            if before["data"] != data:
+                raise DataError(f"{self.folder.path}: the data are not those that the run began with")
+            now = before | {"resumed": [*before.get("resumed", []), now | {"after_epoch": self.epoch}]}
+        self.folder.write_json("manifest.json", now)
+
+
+def _order(shuffle: str, n: int, noise: torch.Generator) -> Tensor:
+    if shuffle == "permutation":
+        return torch.randperm(n, generator=noise)
+    if shuffle == "replacement":
+        return torch.randint(n, (n,), generator=noise)
+    return torch.arange(n)

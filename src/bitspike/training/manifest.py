@@ -1,0 +1,76 @@
+"""What a run depended on beside its experiment: versions, machine, data, back end, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def manifest(seed: int, data: dict[str, Any], backend: str, n_processes: int) -> dict[str, Any]:
+    """Everything as JSON-ready values; `data` holds the data set's name, sizes and SHA-256 sums."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "seed": seed,
+        "data": data,
+        "backend": backend,
+        "processes": n_processes,
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "bitspike": _version("bitspike"),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "git": git_revision(Path(__file__).parent),
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        },
+    }
+
+
+def git_revision(folder: Path) -> str | None:
+    """Revision of the repository that tracks `folder` (`-dirty` when changed), None if none does."""
+    command = ["git", "-C", str(folder)]
+    try:
+        tracked = subprocess.run(
+            [*command, "ls-files", "--error-unmatch", "."], capture_output=True, timeout=10
+        )
+        if tracked.returncode != 0:
+            return None
+        described = subprocess.run(
+            [*command, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "source"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

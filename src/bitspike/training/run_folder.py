@@ -1,0 +1,115 @@
+"""The folder of a run: what was asked (experiment.json), where it ran (manifest.json), how it went
+(metrics.jsonl).
+
+Beside them lie checkpoint.safetensors and, when the run is over, evaluation.json and evaluation.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import DataError, UsageError
+from bitspike.experiment import Experiment
+from bitspike.training.files import cannot_write, write_atomically
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and small files of one run."""
+
+    path: Path
+
+    @staticmethod
+    def create(path: Path, experiment: Experiment) -> RunFolder:
+        """Make the folder and write experiment.json; a folder that is not empty raises `UsageError`."""
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; give a folder to write the run to")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            held = sorted(entry.name for entry in path.iterdir() if not entry.name.endswith(".tmp"))
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        if "experiment.json" in held:
+            raise UsageError(f"{path} already holds a run; resume it or give another folder")
+        if held:
+            raise UsageError(f"{path} is not empty (it holds {held[0]!r}); give a new or an empty folder")
+        write_atomically(path / "experiment.json", experiment.to_json().encode())
+        return RunFolder(path)
+
+    @staticmethod
+    def open(path: Path) -> RunFolder:
+        """An existing run; a folder without experiment.json raises `DataError`."""
+        if not (path / "experiment.json").is_file():
+            raise DataError(f"{path} holds no run: experiment.json is missing")
+        return RunFolder(path)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def evaluation_arrays(self) -> Path:
+        return self.path / "evaluation.safetensors"
+
+    def experiment(self) -> Experiment:
+        """The experiment of the run; raises `DataError` when the file is damaged."""
+        file = self.path / "experiment.json"
+        try:
+            return Experiment.from_json(file.read_text())
+        except (OSError, UnicodeDecodeError, UsageError) as error:
+            raise DataError(f"{file}: {error}") from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `name` atomically."""
+        write_atomically(self.path / name, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read `name`; raises `DataError` when it is missing or damaged."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path / name}: cannot be read ({error})") from error
+
+    def append_metrics(self, figures: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        file = self.path / "metrics.jsonl"
+        try:
+            with open(file, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(figures, allow_nan=False) + "\n")
+        except OSError as error:
+            raise cannot_write(file, error) from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, one per epoch; a line that was cut off ends the list."""
+        file = self.path / "metrics.jsonl"
+        lines: list[dict[str, Any]] = []
+        if file.exists():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    figures = json.loads(line)
+                except ValueError:
+                    break
+                if not isinstance(figures, dict) or type(figures.get("epoch")) is not int:
+                    break
+                lines.append(figures)
+        return lines
+
+    def truncate_metrics(self, epoch: int) -> None:
+        """Drop the lines after `epoch`: what the checkpoint does not cover happens again."""
+        kept = [json.dumps(figures) + "\n" for figures in self.metrics() if figures["epoch"] <= epoch]
+        write_atomically(self.path / "metrics.jsonl", "".join(kept).encode())
+
+
+def default_path(name: str) -> Path:
+    """`runs/<name>-<time>` below the current folder, with a number added if that is taken."""
+    base = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = base, 1
+    while os.path.lexists(path):
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
