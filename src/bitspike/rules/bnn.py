@@ -45,7 +45,7 @@ class _Heaviside(torch.autograd.Function):
         return fires.to(z.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (z,) = ctx.saved_tensors
         return gradient * (z.abs() <= 1), None
 
@@ -83,7 +83,8 @@ class HeavisideNetwork(nn.Module):
     def threshold(self, layer: int) -> Tensor:
         """What a hidden layer's sum U must exceed, a scalar: theta / alpha, times 255 in the first layer."""
         unit = BRIGHTEST if layer == 0 else 1
-        return unit * self.thetas[layer].detach() / self.log_alphas[layer].detach().exp()
+        threshold: Tensor = unit * self.thetas[layer].detach() / self.log_alphas[layer].detach().exp()
+        return threshold
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Outputs `(batch, classes)` and hidden layers `(batch, n)`, 0 or 1, of float32 pixels 0..255."""
