@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from bitspike.errors import DataError
 
 Images = NDArray[np.uint8]
 PNG, NPY, GZIP = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x1f\x8b"
+PNG_LIMIT = 16 << 20  # bytes of a file
 
 
 def read_inputs(path: str | Path, shape: tuple[int, int]) -> Images:
@@ -45,13 +47,22 @@ def read_inputs(path: str | Path, shape: tuple[int, int]) -> Images:
 def _png(path: Path, shape: tuple[int, int]) -> Images:
     from PIL import Image
 
+    size = path.stat().st_size
+    if size > PNG_LIMIT:
+        raise DataError(
+            f"{path}: a PNG of {size} bytes, the limit is {PNG_LIMIT}; resize it to {shape[0]} x {shape[1]}"
+        )
+    content = io.BytesIO(path.read_bytes())  # from memory, where a chunk's false length cannot ask for more
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG"]) as image:
-                if (image.height, image.width) == shape:  # nothing is decompressed before the size is right
-                    return _grey(image)[None]
+            with Image.open(content, formats=["PNG"]) as image:
                 height, width = image.height, image.width
+                if (height, width) == shape:  # nothing is decompressed before the size is right
+                    image.verify()  # the checksums; it wants the file opened anew
+                    content.seek(0)
+                    with Image.open(content, formats=["PNG"]) as verified:
+                        return _grey(verified)[None]
     except Exception as error:  # Pillow meets damage with many kinds of exception
         raise DataError(f"{path}: a damaged PNG ({error}); save it again") from error
     raise DataError(f"{path}: {height} x {width} pixels, the model wants {shape[0]} x {shape[1]}; resize it")
