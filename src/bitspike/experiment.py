@@ -117,11 +117,12 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
             raise UsageError(f"{where}: kind {named!r} is unknown; one of {sorted(kinds)}")
         return _decode(kinds[named], tree, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(tree, dict) or tree.get("kind") != kind.__name__:
+        names = {f.name for f in dataclasses.fields(kind)}
+        tag = {"kind"} - names  # `Weights` has a field of that name, which stands in its place
+        if not isinstance(tree, dict) or (tag and tree.get("kind") != kind.__name__):
             raise UsageError(f"{where}: expected an object of kind {kind.__name__}")
         hints = typing.get_type_hints(kind)
-        names = {f.name for f in dataclasses.fields(kind)}
-        given = set(tree) - {"kind"}
+        given = set(tree) - tag
         if given != names:
             raise UsageError(f"{where}: unknown fields {sorted(given - names)}, missing fields {sorted(names - given)}")
         return kind(**{name: _decode(hints[name], tree[name], f"{where}.{name}") for name in names})
