@@ -65,8 +65,8 @@ def _examples(
     spike_times: Any = getattr(model, "spike_times", None)
     if spike_times is not None:
         with torch.no_grad():
-            hidden_and_output: list[Tensor] = spike_times(inputs[chosen])
-        examples["example_input_times"] = inputs[chosen]
-        examples["example_hidden_times"] = torch.cat(hidden_and_output[:-1], dim=1)
-        examples["example_output_times"] = hidden_and_output[-1]
+            times, *hidden, output = spike_times(inputs[chosen])
+        examples["example_input_times"] = times
+        examples["example_hidden_times"] = torch.cat(hidden, dim=1)
+        examples["example_output_times"] = output
     return examples

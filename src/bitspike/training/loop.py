@@ -20,6 +20,7 @@ from bitspike.contracts import Batch, Rule, Task
 from bitspike.data import load, split
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Experiment
+from bitspike.ops import backend as backends
 from bitspike.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -154,7 +155,7 @@ class _Run:
             "classes": list(dataset.classes),
             "train": len(images), "validation": len(self.validation.labels), "test": len(self.test[1]),
         }  # fmt: skip
-        backend = str(getattr(self.network, "backend", "torch"))
+        backend = _backend(self.network)
         if group.is_first:
             self._write_manifest(data, backend)
         n_hidden = len(experiment.network.hidden)
@@ -280,6 +281,12 @@ class _Run:
                 raise DataError(f"{self.folder.path}: the data are not those that the run began with")
             now = before | {"resumed": [*before.get("resumed", []), now | {"after_epoch": self.epoch}]}
         self.folder.write_json("manifest.json", now)
+
+
+def _backend(network: nn.Module) -> str:
+    """The back end in use; networks without kernels of their own run in torch."""
+    asked: Any = getattr(network, "backend", None)
+    return "torch" if asked is None else str(backends.resolve(asked, torch.device("cpu")))
 
 
 def _order(shuffle: str, n: int, noise: torch.Generator) -> Tensor:
