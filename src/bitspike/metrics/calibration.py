@@ -1,4 +1,4 @@
-"""Calibration: do the probabilities mean what they say? NLL, Brier score, ECE, and a temperature to mend it."""
+"""Calibration: do the probabilities mean what they say? NLL, Brier score, ECE, and temperature scaling."""
 
 from __future__ import annotations
 
