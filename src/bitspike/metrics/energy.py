@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from itertools import pairwise
 from math import prod
 from typing import Any, Literal
@@ -34,7 +35,7 @@ INT16_ADD = Constant("int16 add", 0.05, _SZE, 2017)
 INT32_ADD = Constant("int32 add", 0.1, _HOROWITZ, 2014)
 FLOAT32_ADD = Constant("float32 add", 0.9, _HOROWITZ, 2014)
 FLOAT32_MULTIPLY = Constant("float32 multiply", 3.7, _HOROWITZ, 2014)
-SRAM_32_BITS = Constant("read of 32 bits from 8 KB SRAM", 5.0, _SZE, 2017)
+SRAM_32_BITS = Constant("32-bit read from 8 KB SRAM", 5.0, _SZE, 2017)
 LOIHI_SYNOP = Constant("Loihi synaptic operation", 23.6, _DAVIES, 2018)
 
 _PARTS = {  # what one operation consists of: constant and how often; a weight of b bits costs b/32 of a read
@@ -102,4 +103,4 @@ def n_synapses(widths: Sequence[int]) -> int:
 
 
 def _part(constant: Constant, share: float) -> str:
-    return constant.name if share == 1 else f"{share:g} x {constant.name}"
+    return constant.name if share == 1 else f"{Fraction(share)} x {constant.name}"

@@ -1,0 +1,141 @@
+"""Read a run folder as plain data: JSON, JSON lines and arrays, checked for what the report needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bitspike.errors import DataError
+
+Array = NDArray[Any]
+
+_PER_SAMPLE = ("labels", "predicted", "probabilities", "decision_time", "silent", "n_spikes")
+_PER_EXAMPLE = (
+    "example_images",
+    "example_input_times",
+    "example_hidden_times",
+    "example_output_times",
+    "example_labels",
+    "example_predicted",
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one run left behind; `manifest`, `epochs` and `arrays` are empty where their files are absent."""
+
+    path: Path
+    experiment: dict[str, Any]  # experiment.json
+    evaluation: dict[str, Any]  # evaluation.json; `accuracy` is always there
+    manifest: dict[str, Any]  # manifest.json
+    epochs: list[dict[str, Any]]  # metrics.jsonl, one object per epoch
+    arrays: dict[str, Array]  # evaluation.safetensors
+
+    def part(self, *names: str) -> Any:
+        """A value of the experiment by path, such as part("weights", "kind"); None where it is absent."""
+        value: Any = self.experiment
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    def has(self, *names: str) -> bool:
+        """Are all these arrays there and not empty?"""
+        return all(name in self.arrays and self.arrays[name].size for name in names)
+
+    @property
+    def timed(self) -> bool:
+        """Does the network decide by spike times? False for the BNN, which sees pixels all at once."""
+        return bool(self.part("coding", "kind") != "Pixel")
+
+    @property
+    def n_steps(self) -> int | None:
+        """Steps of the coding; a spike time of `n_steps` means never."""
+        given = self.evaluation.get("n_steps", self.part("coding", "n_steps"))
+        return int(given) if self.timed and given is not None else None
+
+    @property
+    def widths(self) -> tuple[int, ...] | None:
+        """Layer widths (inputs, hidden..., classes) where the arrays tell the outer two."""
+        hidden = self.part("network", "hidden")
+        if hidden is None or not self.has("probabilities"):
+            return None
+        if self.has("example_input_times"):
+            n_inputs = self.arrays["example_input_times"].shape[1]
+        elif self.has("example_images"):
+            n_inputs = int(np.prod(self.arrays["example_images"].shape[1:]))
+        else:
+            return None
+        return (n_inputs, *hidden, self.arrays["probabilities"].shape[1])
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read and check a run folder.
+
+    experiment.json and evaluation.json (with `accuracy`) are required; manifest.json, metrics.jsonl and
+    evaluation.safetensors are optional. Raises `DataError` naming the file.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder; give the folder of one run")
+    evaluation = _read_object(path / "evaluation.json", "evaluate the run first")
+    if not isinstance(evaluation.get("accuracy"), (int, float)):
+        raise DataError(f"{path / 'evaluation.json'} has no number `accuracy`; evaluate the run again")
+    manifest = path / "manifest.json"
+    return RunRecord(
+        path=path,
+        experiment=_read_object(path / "experiment.json", "this is not the folder of a run"),
+        evaluation=evaluation,
+        manifest=_read_object(manifest, "") if manifest.exists() else {},
+        epochs=_read_lines(path / "metrics.jsonl"),
+        arrays=_read_arrays(path / "evaluation.safetensors"),
+    )
+
+
+def _read_object(path: Path, mend: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataError(f"{path} is missing; {mend}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds {type(value).__name__}; expected one JSON object")
+    return value
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    epochs = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            epoch = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):  # cut off when the run was interrupted
+                break
+            raise DataError(f"{path}, line {number} is not JSON: {error}") from error
+        if not isinstance(epoch, dict):
+            raise DataError(f"{path}, line {number} is not a JSON object")
+        epochs.append(epoch)
+    return epochs
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        return {}
+    try:
+        arrays: dict[str, Array] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is not a readable safetensors file: {error}") from error
+    for group in (_PER_SAMPLE, _PER_EXAMPLE):
+        lengths = {name: len(arrays[name]) for name in group if name in arrays}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"{path}: arrays differ in length: {lengths}")
+    return arrays
