@@ -1,0 +1,435 @@
+// The run over samples, templated on the innermost loops. See packed_ops.hpp for why all of it has internal linkage.
+//
+// A binary layer keeps D = P - floor(n / 2) in one byte per neuron, where n spikes have arrived, P of them over a +1
+// synapse: U = 2 P - n, so U >= F is D >= ceil(F / 2) for even n and D >= ceil((F + 1) / 2) for odd n. A byte suffices
+// while |D| <= 126, which `budget` (spikes that may still arrive) guarantees; after that 32-bit counters take over.
+#pragma once
+#include "packed_ops.hpp"
+
+namespace bitspike::packed {
+namespace {
+
+constexpr int chunk = 248;        // spikes that eight bit planes can count, a multiple of 8
+constexpr int select_levels = 24; // up to so many levels it pays to search the pixels anew for each
+
+struct State {
+    std::int8_t* counter;   // D
+    std::int32_t* wide;     // P
+    std::uint64_t *alive, *fresh, *planes;
+    float* potential;       // real layers
+    std::int16_t* sum16;    // narrow_output
+    std::int64_t n;         // spikes received
+    int budget;
+    bool is_wide;
+};
+
+// Hands out memory, or with a null base only counts it.
+struct Arena {
+    char* base;
+    std::size_t used = 0;
+    template <class T>
+    T* take(std::size_t n) {
+        T* here = base ? reinterpret_cast<T*>(base + used) : nullptr;
+        used += (n * sizeof(T) + 63) / 64 * 64;
+        return here;
+    }
+};
+
+constexpr int max_layers = 64;
+
+struct Scratch {
+    State states[max_layers];
+    std::uint32_t *keys, *indices, *sorted, *list[2];
+    std::uint32_t* count;                // per step or level
+    std::uint64_t *occupied, *summary;   // bit per step; bit per word of `occupied`
+    int n_summary;
+    std::uint32_t *bucket, *bucket_end;  // occupied steps in order, and where each ends in `sorted`
+
+    Scratch(const Network& net, const Inputs& in, Arena& arena) {
+        std::size_t widest = static_cast<std::size_t>(net.n_in);
+        for (int l = 0; l < net.n_layers; ++l) {
+            const Layer& y = net.layers[l];
+            State& s = states[l];
+            s = State{};
+            if (y.kind == Kind::binary) {
+                const std::size_t lanes = 64 * static_cast<std::size_t>(y.stride);
+                s.counter = arena.take<std::int8_t>(lanes);
+                s.wide = arena.take<std::int32_t>(lanes);
+                s.planes = arena.take<std::uint64_t>(8 * static_cast<std::size_t>(y.stride));
+            }
+            if (y.kind == Kind::real) s.potential = arena.take<float>(static_cast<std::size_t>(y.real_stride));
+            if (y.kind == Kind::narrow_output) s.sum16 = arena.take<std::int16_t>(32);
+            s.alive = arena.take<std::uint64_t>(static_cast<std::size_t>(y.stride));
+            s.fresh = arena.take<std::uint64_t>(static_cast<std::size_t>(y.stride));
+            if (static_cast<std::size_t>(y.n_out) > widest) widest = static_cast<std::size_t>(y.n_out);
+        }
+        const std::size_t n = static_cast<std::size_t>(net.n_in) + 64;
+        keys = arena.take<std::uint32_t>(n);
+        indices = arena.take<std::uint32_t>(n);
+        sorted = arena.take<std::uint32_t>(n);
+        bucket = arena.take<std::uint32_t>(n);
+        bucket_end = arena.take<std::uint32_t>(n);
+        list[0] = arena.take<std::uint32_t>(widest + 64);
+        list[1] = arena.take<std::uint32_t>(widest + 64);
+        const std::size_t n_keys = in.images ? 256 : static_cast<std::size_t>(net.n_steps);
+        count = arena.take<std::uint32_t>(n_keys);
+        occupied = arena.take<std::uint64_t>(n_keys / 64 + 1);
+        summary = arena.take<std::uint64_t>(n_keys / 4096 + 1);
+        n_summary = static_cast<int>(n_keys / 4096 + 1);
+        if (arena.base) {
+            std::memset(count, 0, n_keys * sizeof *count);
+            std::memset(occupied, 0, (n_keys / 64 + 1) * sizeof *occupied);
+            std::memset(summary, 0, (n_keys / 4096 + 1) * sizeof *summary);
+        }
+    }
+};
+
+// Counts, per neuron, the +1 synapses among m <= 248 spikes, as bit planes: a tree of carry-save adders.
+template <class B, int blocks>
+void sum_planes(const std::uint64_t* signs, int stride, int zero_row, const std::uint32_t* events, int m,
+                std::uint64_t* planes) {
+    B c0[blocks], c1[blocks], c2[blocks], high[blocks][5];
+    for (int b = 0; b < blocks; ++b) {
+        c0[b] = c1[b] = c2[b] = B::zero();
+        for (auto& plane : high[b]) plane = B::zero();
+    }
+    const int n_high = bit_width(static_cast<unsigned>(m)) - 3;
+    for (int e = 0; e < m; e += 8) {
+        const std::uint64_t* rows[8];
+        for (int k = 0; k < 8; ++k) {
+            const std::uint32_t event = e + k < m ? events[e + k] : static_cast<std::uint32_t>(zero_row);
+            rows[k] = signs + static_cast<std::size_t>(event) * static_cast<std::size_t>(stride);
+        }
+        for (int b = 0; b < blocks; ++b) {
+            const auto row = [&](int k) { return B::load(rows[k] + b * B::words); };
+            const auto add = [](B& sum, B x, B y) {
+                const B carry = B::carry3(sum, x, y);
+                sum = B::sum3(sum, x, y);
+                return carry;
+            };
+            const B t0 = add(c0[b], row(0), row(1)), t1 = add(c0[b], row(2), row(3));
+            const B f0 = add(c1[b], t0, t1);
+            const B t2 = add(c0[b], row(4), row(5)), t3 = add(c0[b], row(6), row(7));
+            const B f1 = add(c1[b], t2, t3);
+            B carry = add(c2[b], f0, f1);
+            for (int k = 0; k < n_high; ++k) {
+                const B next = B::carry2(high[b][k], carry);
+                high[b][k] = B::sum2(high[b][k], carry);
+                carry = next;
+            }
+        }
+    }
+    for (int b = 0; b < blocks; ++b) {
+        std::uint64_t* to = planes + b * B::words;
+        c0[b].store(to);
+        c1[b].store(to + stride);
+        c2[b].store(to + 2 * stride);
+        for (int k = 0; k < n_high; ++k) high[b][k].store(to + (3 + k) * stride);
+    }
+}
+
+template <class Ops>
+int count_planes(const Layer& y, const std::uint32_t* events, int m, std::uint64_t* planes) {
+    using B = typename Ops::Bits;
+    int w = 0;
+    for (; w + 2 * B::words <= y.stride && w + B::words < y.words; w += 2 * B::words)
+        sum_planes<B, 2>(y.signs + w, y.stride, y.n_in, events, m, planes + w);
+    for (; w < y.words; w += B::words) sum_planes<B, 1>(y.signs + w, y.stride, y.n_in, events, m, planes + w);
+    return bit_width(static_cast<unsigned>(m));
+}
+
+// Spikes that may still arrive before a byte could overflow.
+inline int room(const Layer& y, const State& s) {
+    int largest = 0;
+    for (int j = 0; j < y.n_out; ++j) {
+        const int size = s.counter[j] < 0 ? -s.counter[j] : s.counter[j];
+        largest = size > largest ? size : largest;
+    }
+    return 2 * (126 - largest);
+}
+
+template <class Ops>
+int step_wide(const Layer& y, State& s, const std::uint32_t* events, int m) {
+    for (int from = 0; from < m; from += chunk) {
+        const int part = m - from < chunk ? m - from : chunk;
+        const int n_planes = count_planes<Ops>(y, events + from, part, s.planes);
+        const std::uint64_t* rows[8];
+        for (int k = 0; k < n_planes; ++k) rows[k] = s.planes + k * y.stride;
+        Ops::count_words(rows, n_planes, y.words, s.wide);
+    }
+    int fired = 0;
+    const std::int32_t n = static_cast<std::int32_t>(s.n);
+    for (int w = 0; w < y.words; ++w) {
+        std::uint8_t reached[64];
+        const std::int32_t *p = s.wide + 64 * w, *f = y.fires_at + 64 * w;
+        for (int j = 0; j < 64; ++j) reached[j] = 2 * p[j] - n >= f[j];
+        std::uint64_t mask = 0;
+        for (int j = 0; j < 64; ++j) mask |= static_cast<std::uint64_t>(reached[j]) << j;
+        s.fresh[w] = mask & s.alive[w];
+        s.alive[w] ^= s.fresh[w];
+        fired += count_bits(s.fresh[w]);
+    }
+    return fired;
+}
+
+template <class Ops>
+int step_binary(const Layer& y, State& s, const std::uint32_t* events, int m) {
+    const std::int64_t before = s.n;
+    s.n += m;
+    if (!s.is_wide && m > s.budget) {
+        s.budget = room(y, s);
+        if (m > s.budget) {
+            s.is_wide = true;
+            for (int j = 0; j < 64 * y.words; ++j)
+                s.wide[j] = s.counter[j] + static_cast<std::int32_t>(before >> 1);
+        }
+    }
+    if (s.is_wide) return step_wide<Ops>(y, s, events, m);
+    s.budget -= m;
+    const int delta = static_cast<int>((s.n >> 1) - (before >> 1));
+    const std::int8_t* half = y.half[s.n & 1];
+    const std::uint64_t* rows[8];
+    if (m <= 4) {
+        for (int k = 0; k < m; ++k) rows[k] = y.signs + static_cast<std::size_t>(events[k]) * y.stride;
+        switch (m) {
+            case 0: return Ops::template count_bytes<false, 0>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+            case 1: return Ops::template count_bytes<false, 1>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+            case 2: return Ops::template count_bytes<false, 2>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+            case 3: return Ops::template count_bytes<false, 3>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+            default: return Ops::template count_bytes<false, 4>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+        }
+    }
+    const int n_planes = count_planes<Ops>(y, events, m, s.planes);
+    for (int k = 0; k < n_planes; ++k) rows[k] = s.planes + k * y.stride;
+    switch (n_planes) {
+        case 3: return Ops::template count_bytes<true, 3>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+        case 4: return Ops::template count_bytes<true, 4>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+        case 5: return Ops::template count_bytes<true, 5>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+        case 6: return Ops::template count_bytes<true, 6>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+        case 7: return Ops::template count_bytes<true, 7>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+        default: return Ops::template count_bytes<true, 8>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
+    }
+}
+
+template <class Ops>
+int step_real(const Layer& y, State& s, const std::uint32_t* events, int m) {
+    for (int e = 0; e < m; ++e)
+        Ops::add_real(y.weights + static_cast<std::size_t>(events[e]) * y.real_stride, y.real_stride, s.potential);
+    int fired = 0;
+    for (int w = 0; w < y.words; ++w) {
+        const int from = 64 * w, n = y.n_out - from < 64 ? y.n_out - from : 64;
+        std::uint64_t mask = 0;
+        for (int j = 0; j < n; ++j)
+            mask |= static_cast<std::uint64_t>(s.potential[from + j] > y.thresholds[from + j]) << j;
+        s.fresh[w] = mask & s.alive[w];
+        s.alive[w] ^= s.fresh[w];
+        fired += count_bits(s.fresh[w]);
+    }
+    return fired;
+}
+
+inline int crossed16(const Layer& y, State& s) {
+    std::uint64_t mask = 0;
+    for (int j = 0; j < 16; ++j) mask |= static_cast<std::uint64_t>(s.sum16[j] >= y.fires_at16[j]) << j;
+    s.fresh[0] = mask & y.all[0];
+    return s.fresh[0] != 0;
+}
+
+inline int list_bits(const std::uint64_t* bits, int words, std::uint32_t* list) {
+    int n = 0;
+    for (int w = 0; w < words; ++w)
+        for (std::uint64_t rest = bits[w]; rest; rest &= rest - 1)
+            list[n++] = static_cast<std::uint32_t>(64 * w + lowest_bit(rest));
+    return n;
+}
+
+inline float margin(const Layer& y, const State& s, int j) {
+    if (y.kind == Kind::real) return s.potential[j] - y.thresholds[j];
+    std::int64_t u;
+    if (y.kind == Kind::narrow_output) u = s.sum16[j];
+    else if (s.is_wide) u = 2 * static_cast<std::int64_t>(s.wide[j]) - s.n;
+    else u = 2 * (s.counter[j] + (s.n >> 1)) - s.n;
+    return static_cast<float>(u) - y.thresholds[j];
+}
+
+// One sample: steps are fed in order, `decided` ends the race.
+template <class Ops>
+struct Race {
+    const Network& net;
+    Scratch& scratch;
+    bool counting;
+    bool begun = false;       // step 0 has been seen
+    int decided_at = -1;      // input step of the decision
+    std::int64_t n_spikes = 0, n_synops = 0;
+
+    void reset() {
+        begun = false;
+        decided_at = -1;
+        n_spikes = n_synops = 0;
+        for (int l = 0; l < net.n_layers; ++l) {
+            const Layer& y = net.layers[l];
+            State& s = scratch.states[l];
+            s.n = 0;
+            s.is_wide = false;
+            s.budget = 252;
+            if (y.kind == Kind::narrow_output) {
+                std::memset(s.sum16, 0, 32);
+                continue;
+            }
+            std::memcpy(s.alive, y.all, static_cast<std::size_t>(y.stride) * 8);
+            if (y.kind == Kind::real) std::memset(s.potential, 0, static_cast<std::size_t>(y.real_stride) * sizeof(float));
+            else std::memset(s.counter, 0, static_cast<std::size_t>(y.words) * 64);
+        }
+    }
+
+    // Step a of the input with its m spikes; returns whether more steps are wanted.
+    bool feed(int a, const std::uint32_t* events, int m) {
+        if (!begun) {
+            begun = true;
+            if (a > 0 && net.fires_unprompted) feed(0, events, 0);
+        }
+        const int top = net.n_layers;
+        const int depth = decided_at < 0 ? top : top - (a - decided_at);  // layers whose spikes can still count
+        if (decided_at >= 0 && !wanted(a)) return false;
+        n_spikes += m;
+        n_synops += static_cast<std::int64_t>(m) * net.layers[0].n_out;
+        const bool unprompted = a == 0 && net.fires_unprompted;
+        for (int l = 0; l < depth; ++l) {
+            const Layer& y = net.layers[l];
+            State& s = scratch.states[l];
+            const bool is_output = l == top - 1;
+            const bool in_time = a + (l + 1) * net.delay <= net.n_steps - 1;
+            if (!is_output && !in_time) break;
+            int fired;
+            if (y.kind == Kind::narrow_output) {
+                if (l == 0)
+                    for (int e = 0; e < m; ++e) Ops::add16(y.rows16 + 16 * static_cast<std::size_t>(events[e]), s.sum16);
+                else
+                    Ops::add16_bits(y.rows16, scratch.states[l - 1].fresh, net.layers[l - 1].words, s.sum16);
+                fired = crossed16(y, s);
+            } else {
+                if (l > 0 && m > 0) {
+                    list_bits(scratch.states[l - 1].fresh, net.layers[l - 1].words, scratch.list[0]);
+                    events = scratch.list[0];
+                }
+                fired = y.kind == Kind::real ? step_real<Ops>(y, s, events, m) : step_binary<Ops>(y, s, events, m);
+            }
+            if (is_output) {
+                if (fired && in_time) decided_at = a;
+                break;
+            }
+            m = fired;
+            n_spikes += m;
+            n_synops += static_cast<std::int64_t>(m) * net.layers[l + 1].n_out;
+            if (m == 0 && !unprompted) break;
+        }
+        return decided_at < 0 || wanted(a + 1);
+    }
+
+    // Whether spikes of step a still belong to the count of a decided sample.
+    bool wanted(int a) const {
+        return decided_at < 0 || (counting && net.delay == 1 && a <= decided_at + net.n_layers);
+    }
+
+    void finish(const Outputs& out, std::size_t sample) {
+        if (!begun && net.fires_unprompted) feed(0, nullptr, 0);
+        const Layer& y = net.layers[net.n_layers - 1];
+        const State& s = scratch.states[net.n_layers - 1];
+        const bool silent = decided_at < 0;
+        int label = -1;
+        float best = 0;
+        const int n = net.n_classes;
+        for (int j = 0; j < n; ++j) {
+            const bool tied = !silent && (s.fresh[j >> 6] >> (j & 63) & 1);
+            if (out.tied) out.tied[sample * static_cast<std::size_t>(n) + static_cast<std::size_t>(j)] = tied;
+            if (!out.potentials && !silent && !tied) continue;
+            const float size = margin(y, s, j);
+            if (out.potentials) out.potentials[sample * static_cast<std::size_t>(n) + static_cast<std::size_t>(j)] = size;
+            if ((silent || tied) && (label < 0 || size > best)) label = j, best = size;
+        }
+        if (out.labels) out.labels[sample] = label;
+        if (out.silent) out.silent[sample] = silent;
+        if (out.decision_time) out.decision_time[sample] = silent ? net.n_steps : decided_at + net.n_layers * net.delay;
+        if (out.n_spikes) out.n_spikes[sample] = n_spikes;
+        if (out.n_synops) out.n_synops[sample] = n_synops;
+    }
+};
+
+// Orders the spikes by key, stable, and feeds them bucket by bucket. The cost does not depend on the number of keys.
+template <class Ops, class StepOf>
+void feed_sorted(Race<Ops>& race, const std::uint32_t* keys, const std::uint32_t* indices, int n, StepOf step_of) {
+    Scratch& x = race.scratch;
+    for (int e = 0; e < n; ++e)
+        if (x.count[keys[e]]++ == 0) {
+            x.occupied[keys[e] >> 6] |= 1ull << (keys[e] & 63);
+            x.summary[keys[e] >> 12] |= 1ull << (keys[e] >> 6 & 63);
+        }
+    int buckets = 0;
+    std::uint32_t at = 0;
+    for (int h = 0; h < x.n_summary; ++h) {
+        for (std::uint64_t outer = x.summary[h]; outer; outer &= outer - 1) {
+            const std::uint32_t w = static_cast<std::uint32_t>(64 * h + lowest_bit(outer));
+            for (std::uint64_t inner = x.occupied[w]; inner; inner &= inner - 1) {
+                const std::uint32_t key = 64 * w + static_cast<std::uint32_t>(lowest_bit(inner));
+                const std::uint32_t size = x.count[key];
+                x.count[key] = at;
+                at += size;
+                x.bucket[buckets] = key;
+                x.bucket_end[buckets++] = at;
+            }
+            x.occupied[w] = 0;
+        }
+        x.summary[h] = 0;
+    }
+    for (int e = 0; e < n; ++e) x.sorted[x.count[keys[e]]++] = indices[e];
+    for (int b = 0; b < buckets; ++b) x.count[x.bucket[b]] = 0;
+    at = 0;
+    for (int b = 0; b < buckets; ++b) {
+        if (!race.feed(step_of(x.bucket[b]), x.sorted + at, static_cast<int>(x.bucket_end[b] - at))) break;
+        at = x.bucket_end[b];
+    }
+}
+
+template <class Ops>
+std::int64_t run(const Network& net, const Inputs& in, const Outputs& out, std::size_t begin, std::size_t end,
+                 char* memory) {
+    Arena arena{memory};
+    Scratch scratch(net, in, arena);
+    Race<Ops> race{net, scratch, out.n_spikes || out.n_synops};
+    const std::size_t width = static_cast<std::size_t>(net.n_in);
+    for (std::size_t sample = begin; sample < end; ++sample) {
+        race.reset();
+        if (in.images) {
+            const Levels& levels = *in.levels;
+            const int n = Ops::scan_pixels(in.images + sample * width, net.n_in, levels.dimmest, scratch.keys);
+            if (levels.n <= select_levels) {
+                int left = n;
+                for (int k = 0; k < levels.n && left > 0; ++k) {
+                    const int m = Ops::select(scratch.keys, n, levels.lowest[k], levels.highest[k], scratch.list[1]);
+                    left -= m;
+                    if (m > 0 && !race.feed(levels.time[k], scratch.list[1], m)) break;
+                }
+            } else {
+                for (int e = 0; e < n; ++e) {
+                    const std::uint32_t key = scratch.keys[e];
+                    scratch.indices[e] = key & 0xffffffu;
+                    scratch.keys[e] = levels.rank[key >> 24];
+                }
+                feed_sorted<Ops>(race, scratch.keys, scratch.indices, n,
+                                 [&](std::uint32_t rank) { return static_cast<int>(levels.time[rank]); });
+            }
+        } else {
+            bool bad = false;
+            const int n = Ops::scan_times(in.times + sample * width, net.n_in, net.n_steps, scratch.keys,
+                                          scratch.indices, bad);
+            if (bad) return static_cast<std::int64_t>(sample);
+            feed_sorted<Ops>(race, scratch.keys, scratch.indices, n,
+                             [](std::uint32_t step) { return static_cast<int>(step); });
+        }
+        race.finish(out, sample);
+    }
+    return -1;
+}
+
+}  // namespace
+}  // namespace bitspike::packed
