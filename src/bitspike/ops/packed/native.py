@@ -32,7 +32,7 @@ class NativeEngine:
         module = _module()
         if module is None:
             raise BackendError(
-                "the native engine was not built; reinstall bitspike with a C++ compiler, or use backend='reference'"
+                "the native engine was not built; reinstall bitspike with a C++ compiler or use the reference"
             )
         there = instruction_sets()
         if isa is not None and isa not in there:
@@ -57,7 +57,9 @@ class NativeEngine:
         return decisions
 
     def run_images(self, images: Array, table: Array, threads: int | None = None) -> Decisions:
-        """Decide from uint8 `(n, n_in)`; `table` int16 `(256,)` is the step of each value, never rising with it."""
+        """Decide from uint8 `(n, n_in)`; `table` int16 `(256,)` is the step of each value, never rising
+        with it.
+        """
         decisions = Decisions.empty(len(images), self._n_classes)
         self._images(images, table, threads, *vars(decisions).values())
         return decisions
@@ -71,9 +73,11 @@ class NativeEngine:
     def _times(self, times: Array, threads: int | None, *results: Array) -> None:
         if times.ndim != 2 or times.shape[1] != self._n_in or times.dtype != np.int16:
             raise DataError(f"spike times are {times.dtype} {times.shape}; expected int16 (n, {self._n_in})")
-        bad = self._engine.run_times(np.ascontiguousarray(times), _threads(threads), *results)
+        bad = self._engine.run_times(np.ascontiguousarray(times), _threads(threads, len(times)), *results)
         if bad >= 0:
-            raise DataError(f"sample {bad} has a spike time outside 0..{self._n_steps} ({self._n_steps} means never)")
+            raise DataError(
+                f"sample {bad} has a spike time outside 0..{self._n_steps} ({self._n_steps} means never)"
+            )
 
     def _images(self, images: Array, table: Array, threads: int | None, *results: Array) -> None:
         if images.ndim != 2 or images.shape[1] != self._n_in or images.dtype != np.uint8:
@@ -86,12 +90,12 @@ class NativeEngine:
             self._table = table
         if not images.flags.c_contiguous:
             images = np.ascontiguousarray(images)
-        self._engine.run_images(images, _threads(threads), *results)
+        self._engine.run_images(images, _threads(threads, len(images)), *results)
 
 
-def _threads(threads: int | None) -> int:
+def _threads(threads: int | None, n: int) -> int:
     if threads is None:
-        return default_threads()
+        return default_threads() if n > 100 else 1
     if threads < 1:
         raise DataError(f"threads is {threads}; at least 1 is needed")
     return threads

@@ -18,9 +18,9 @@ MAX_STEPS = 32766
 class PackedLayer:
     """One fully connected layer; a neuron fires when its potential is greater than its threshold (strict).
 
-    binary: `signs` uint8 `(n_in, ceil(n_out / 8))`, bit j % 8 (lowest first) of byte j // 8 is 1 where the weight
-    onto neuron j is +1, 0 where it is -1; unused bits are 0. real: `weights` float32 `(n_in, n_out)`.
-    `thresholds` float32 `(n_out,)`.
+    binary: `signs` uint8 `(n_in, ceil(n_out / 8))`, bit j % 8 (lowest first) of byte j // 8 is 1 where the
+    weight onto neuron j is +1, 0 where it is -1; unused bits are 0. real: `weights` float32 `(n_in,
+    n_out)`. `thresholds` float32 `(n_out,)`.
     """
 
     kind: Literal["binary", "real"]
@@ -51,14 +51,16 @@ class PackedLayer:
     @staticmethod
     def binary(positive: Array, thresholds: Array) -> PackedLayer:
         """A binary layer from a bool array `(n_in, n_out)`, True where the weight is +1."""
+        n_in, n_out = positive.shape
         signs = np.packbits(np.asarray(positive, bool), axis=1, bitorder="little")
-        return PackedLayer("binary", *positive.shape, np.asarray(thresholds, np.float32), signs=signs)
+        return PackedLayer("binary", n_in, n_out, np.asarray(thresholds, np.float32), signs=signs)
 
     @staticmethod
     def real(weights: Array, thresholds: Array) -> PackedLayer:
         """A real layer from weights `(n_in, n_out)`."""
         weights = np.ascontiguousarray(weights, np.float32)
-        return PackedLayer("real", *weights.shape, np.asarray(thresholds, np.float32), weights=weights)
+        n_in, n_out = weights.shape
+        return PackedLayer("real", n_in, n_out, np.asarray(thresholds, np.float32), weights=weights)
 
     def dense(self) -> Array:
         """The weights as float32 `(n_in, n_out)`; +1 and -1 for a binary layer."""
@@ -73,12 +75,16 @@ class PackedLayer:
 
         Clipped to [-reach, reach + 1], which changes nothing for potentials within [-reach, reach].
         """
-        return np.clip(np.floor(self.thresholds.astype(np.float64)) + 1, -reach, reach + 1).astype(np.int64)
+        lowest = np.floor(self.thresholds.astype(np.float64)) + 1
+        fires_at: Array = np.clip(lowest, -reach, reach + 1).astype(np.int64)
+        return fires_at
 
 
 @dataclass(frozen=True, eq=False)
 class PackedNetwork:
-    """Layers from input to output; spikes of step `n_steps` never happen; each layer adds `delay` steps (0 or 1)."""
+    """Layers from input to output; spikes of step `n_steps` never happen; each layer adds `delay` steps (0
+    or 1).
+    """
 
     layers: tuple[PackedLayer, ...]
     n_steps: int
@@ -89,7 +95,9 @@ class PackedNetwork:
             raise UsageError("a network needs at least one layer")
         for index, (below, above) in enumerate(zip(self.layers, self.layers[1:], strict=False), start=2):
             if below.n_out != above.n_in:
-                raise UsageError(f"layer {index} has {above.n_in} inputs but the layer before has {below.n_out} neurons")
+                raise UsageError(
+                    f"layer {index} has {above.n_in} inputs but the layer before has {below.n_out} neurons"
+                )
         if not 1 <= self.n_steps <= MAX_STEPS:
             raise UsageError(f"n_steps is {self.n_steps}; it must lie between 1 and {MAX_STEPS}")
         if self.delay not in (0, 1):
@@ -108,7 +116,7 @@ class PackedNetwork:
 class Decisions:
     """One decision per input, and what it cost."""
 
-    labels: Array  # (n,) int64: earliest output; ties by largest margin, then lowest index; silent: largest margin
+    labels: Array  # (n,) int64: earliest output; then largest margin, then lowest index
     decision_time: Array  # (n,) int64 in steps; n_steps where no output fired
     silent: Array  # (n,) bool: no output fired
     tied: Array  # (n, classes) bool: the classes that share the earliest output spike (all False when silent)

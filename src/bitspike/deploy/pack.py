@@ -1,0 +1,168 @@
+"""From a trained model to a packed one: `pack`, `save`, and `verify`, which proves that both decide alike."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bitspike.deploy import format as file_format
+from bitspike.deploy.engine import PackedModel
+from bitspike.deploy.format import Contents
+from bitspike.errors import UsageError
+from bitspike.ops.packed import reference
+from bitspike.ops.packed.network import Array, Decisions, PackedLayer, PackedNetwork
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bitspike.experiment import Experiment
+
+EXACT = 2**24  # float32 holds every integer up to here
+
+
+def snap(weights: Array, thresholds: Array) -> tuple[Array, Array]:
+    """Round to the finest grid 2^-k on which every sum of a neuron's weights is exact in float32.
+
+    k is the largest integer for which sum_i |w_ij| + |theta_j| stays below 2^24 grid units in every neuron
+    j, so that any order of additions gives the same potential. `weights` (n_in, n_out), `thresholds`
+    (n_out,); both float32.
+    """
+    largest = float(
+        (np.abs(weights.astype(np.float64)).sum(axis=0) + np.abs(thresholds.astype(np.float64))).max()
+    )
+    if not np.isfinite(largest):
+        raise UsageError("a weight or threshold is NaN or infinite; the model cannot be packed")
+    if largest == 0:
+        return weights.astype(np.float32), thresholds.astype(np.float32)
+    room = EXACT - 1 - (weights.shape[0] + 1) / 2  # rounding moves each term by at most half a unit
+    if room < 1:
+        raise UsageError(
+            f"a layer of {weights.shape[0]} real inputs is too wide to be summed exactly in float32"
+        )
+    exponent = int(np.clip(np.floor(np.log2(room / largest)), -100, 120))
+
+    def rounded(values: Array) -> Array:
+        grid: Array = np.ldexp(np.rint(np.ldexp(values.astype(np.float64), exponent)), -exponent).astype(
+            np.float32
+        )
+        return grid
+
+    return rounded(weights), rounded(thresholds)
+
+
+def snapped(model: nn.Module) -> nn.Module:
+    """A copy of a first-spike network that decides exactly as its packed file: real weights on the grid of
+    `snap`.
+    """
+    import torch
+
+    from bitspike.layers.first_spike import FirstSpikeNetwork
+
+    result = copy.deepcopy(model)
+    if isinstance(result, FirstSpikeNetwork) and result.weights.kind == "real":
+        with torch.no_grad():
+            for weights, thresholds in zip(result.latents, result.thresholds, strict=True):
+                new = snap(weights.numpy(force=True), thresholds.numpy(force=True))
+                weights.copy_(torch.from_numpy(new[0]))
+                thresholds.copy_(torch.from_numpy(new[1]))
+    return result
+
+
+def pack(
+    model: nn.Module, experiment: Experiment, classes: Sequence[str], input_shape: Sequence[int]
+) -> PackedModel:
+    """Pack a trained `FirstSpikeNetwork` or `HeavisideNetwork`.
+
+    `classes` names the outputs in order, `input_shape` is that of one image. Real weights are rounded by
+    `snap`; the signs of binary ones are kept. A model of another class raises `UsageError`.
+    """
+    from bitspike.layers.first_spike import FirstSpikeNetwork
+    from bitspike.rules.bnn import HeavisideNetwork
+
+    names, shape = tuple(str(name) for name in classes), tuple(int(size) for size in input_shape)
+    if isinstance(model, FirstSpikeNetwork):
+        exact = snapped(model)
+        assert isinstance(exact, FirstSpikeNetwork)
+        build = PackedLayer.binary if exact.weights.kind == "binary" else PackedLayer.real
+        layers = []
+        for index, thresholds in enumerate(exact.thresholds):
+            weights = exact.weight(index).numpy(force=True)
+            layers.append(
+                build(
+                    weights > 0 if exact.weights.kind == "binary" else weights, thresholds.numpy(force=True)
+                )
+            )
+        network = PackedNetwork(tuple(layers), exact.n_steps, exact.delay)
+        return PackedModel(
+            Contents(network, "first_spike", shape, names, float(exact.temperature), experiment.name)
+        )
+    if isinstance(model, HeavisideNetwork):
+        layers = []
+        last = len(model.latents) - 1
+        for index in range(last + 1):
+            positive = model.signs(index).numpy(force=True) > 0
+            # U is an integer, so floor(threshold) decides alike and fits float32 exactly
+            threshold = np.floor(float(model.threshold(index))) if index < last else 0.0
+            bound = positive.shape[0] * (255 if index == 0 else 1)
+            level = np.full(positive.shape[1], np.clip(threshold, -bound - 1, bound), np.float32)
+            layers.append(PackedLayer.binary(positive, level))
+        scale = float(model.log_alphas[last].detach().exp())  # outputs are scale * U
+        return PackedModel(
+            Contents(
+                PackedNetwork(tuple(layers), 1, 0), "pixel", shape, names,
+                float(model.temperature) / scale, experiment.name, model.binarise,
+            )
+        )  # fmt: skip
+    raise UsageError(
+        f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork or a HeavisideNetwork"
+    )
+
+
+def save(model: PackedModel, path: Path | str) -> int:
+    """Write the model file (beside its place, then renamed); returns its size in bytes."""
+    return file_format.write(model.contents, path)
+
+
+def verify(model: PackedModel, reference_predict: Callable[[Array], Any] | None, images: Array) -> str | None:
+    """Compare the packed model with the numpy reference and, if given, with another predictor, sample by
+    sample.
+
+    `reference_predict` takes uint8 images `(n, features)` and returns an object with the attributes of
+    `Prediction`. Returns None when every decision, time, tie, potential and count is equal, else a sentence
+    that names the first sample and quantity that differ. (Coding "pixel": potentials are compared with the
+    numpy reference only, for the training model scales them.)
+    """
+    decided = model.decide(images)
+    flat = np.asarray(images).reshape(len(decided.labels), model.network.n_in)
+    if model.contents.coding == "pixel":
+        truth = reference.decide_pixels(model.network, flat, model.contents.binarise)
+    else:
+        truth = reference.decide(model.network, model.times(flat))
+    fault = _first_difference(decided, truth, f"{model.backend} and the numpy reference")
+    if fault is None and reference_predict is not None:
+        skip = {"potentials"} if model.contents.coding == "pixel" else set()
+        fault = _first_difference(
+            decided, reference_predict(flat), "the packed model and the given predictor", skip
+        )
+    return fault
+
+
+def _first_difference(a: Decisions, b: Any, who: str, skip: set[str] = frozenset()) -> str | None:  # type: ignore[assignment]
+    found: list[tuple[int, str]] = []
+    for field in dataclasses.fields(Decisions):
+        if field.name in skip:
+            continue
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        y = np.asarray(y.numpy(force=True) if hasattr(y, "numpy") else y)
+        if x.shape != y.shape:
+            return f"{field.name}: {who} give shapes {x.shape} and {y.shape}"
+        different = (x != y).reshape(len(x), -1).any(axis=1)
+        if different.any():
+            sample = int(different.argmax())
+            found.append((sample, f"sample {sample}, {field.name}: {who} give {x[sample]} and {y[sample]}"))
+    return min(found, key=lambda item: item[0])[1] if found else None
