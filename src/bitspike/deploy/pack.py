@@ -18,7 +18,7 @@ from bitspike.ops.packed import reference
 from bitspike.ops.packed.network import Array, Decisions, PackedLayer, PackedNetwork
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from bitspike.experiment import Experiment
 
@@ -99,7 +99,7 @@ def pack(
             )
         network = PackedNetwork(tuple(layers), exact.n_steps, exact.delay)
         return PackedModel(
-            Contents(network, "first_spike", shape, names, float(exact.temperature), experiment.name)
+            Contents(network, "first_spike", shape, names, _short(exact.temperature), experiment.name)
         )
     if isinstance(model, HeavisideNetwork):
         layers = []
@@ -115,12 +115,17 @@ def pack(
         return PackedModel(
             Contents(
                 PackedNetwork(tuple(layers), 1, 0), "pixel", shape, names,
-                float(model.temperature) / scale, experiment.name, model.binarise,
+                _short(model.temperature / scale), experiment.name, model.binarise,
             )
         )  # fmt: skip
     raise UsageError(
         f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork or a HeavisideNetwork"
     )
+
+
+def _short(value: Tensor) -> float:
+    """A float32 by its shortest decimal, which spares the header some bytes."""
+    return float(str(np.float32(value.item())))
 
 
 def save(model: PackedModel, path: Path | str) -> int:
