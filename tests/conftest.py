@@ -11,6 +11,12 @@ import torch
 
 
 @pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tests are small and CI machines are shared: a second thread would mostly wait."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def poison() -> Iterator[None]:
     """`torch.empty` gives NaN and largest integers, so a kernel that forgets an element is found."""
     torch.use_deterministic_algorithms(True)

@@ -1,0 +1,112 @@
+"""The command `bitspike`: one file per verb, each a function that Python can call as well.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted. With `--json` a verb prints exactly
+one JSON object on stdout, `{"error": …}` when it failed; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from bitspike.errors import BitspikeError, DataError, UsageError
+
+VERBS = {
+    "recipes": "list the recipes",
+    "train": "train a recipe into a run folder",
+    "eval": "accuracy, calibration and cost of a run or a packed model",
+    "predict": "decide on images (png, npy, idx) with a packed model",
+    "pack": "write the packed model of a run",
+    "report": "write the report of a run, one HTML page",
+    "bench": "measure speed beside the alternatives",
+    "data": "list, fetch and verify data sets",
+    "doctor": "what this installation and this machine can do",
+}
+HELP = f"""usage: bitspike VERB [OPTIONS]
+
+Spiking neural networks of one-bit synapses: train, judge, ship.
+
+{chr(10).join(f"  {verb:<9}{line}" for verb, line in VERBS.items())}
+
+  bitspike VERB --help    options of a verb, with an example
+  bitspike --version      the version
+  --json                  any verb: one JSON object on stdout, everything else on stderr
+  --traceback             any verb: where in the code an error came from
+
+example: bitspike train bs4nn-digits --out runs/first && bitspike eval runs/first"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: that of the process) and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json, traceback = _take(words, "--json"), _take(words, "--traceback")
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0 if words else 2
+    try:
+        # `--json` keeps stdout for the one object.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result = _version() if words[0] == "--version" else _run(words[0], words[1:], shown=not as_json)
+        if as_json:
+            print(json.dumps(result, allow_nan=False))
+        elif words[0] == "--version":
+            print(f"bitspike {result['version']}")
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except SystemExit as stop:  # the options were wrong, or help was asked for; either has been printed
+        code, message = (stop.code if isinstance(stop.code, int) else 2), "bad usage; stderr says what"
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted"
+    except Exception as error:
+        code = 2 if isinstance(error, UsageError | DataError) else 1
+        message = str(error) if isinstance(error, BitspikeError) else f"{type(error).__name__}: {error}"
+        hint = "" if isinstance(error, BitspikeError) else "\nbitspike: add --traceback to see where"
+        if traceback:
+            import traceback as trace
+
+            trace.print_exc()
+        print(f"bitspike: {message}{hint}", file=sys.stderr)
+    if as_json and code:
+        print(json.dumps({"error": message}))
+    return code
+
+
+def _run(name: str, arguments: list[str], shown: bool) -> dict[str, Any]:
+    if name not in VERBS:
+        raise UsageError(f"{name!r} is not a verb{nearest(name, VERBS)}; bitspike --help lists them")
+    verb = importlib.import_module(f"bitspike.cli.{name}")
+    result: dict[str, Any] = verb.command(arguments)()
+    if shown:
+        verb.show(result)
+    return result
+
+
+def nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """`; did you mean …?` where a known word is near, else nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _version() -> dict[str, Any]:
+    from importlib import metadata
+
+    try:
+        return {"version": metadata.version("bitspike")}
+    except metadata.PackageNotFoundError:
+        return {"version": "unknown: not installed, running from its source"}
+
+
+def _take(words: list[str], flag: str) -> bool:
+    found = flag in words
+    words[:] = [word for word in words if word != flag]
+    return found

@@ -1,0 +1,29 @@
+"""The recipes: each a constant of type `Experiment`, one file per family, gathered here by name."""
+
+from __future__ import annotations
+
+from bitspike.experiment import Experiment
+from bitspike.recipes.bnn import bnn_digits, bnn_fashion, bnn_mnist
+from bitspike.recipes.first_spike_race import (
+    bs4nn_digits,
+    bs4nn_fashion,
+    bs4nn_mnist,
+    s4nn_digits,
+    s4nn_fashion,
+    s4nn_mnist,
+)
+from bitspike.recipes.s4nn_paper import bs4nn_mnist_paper, s4nn_mnist_paper
+
+RECIPES: dict[str, Experiment] = {
+    "bs4nn-digits": bs4nn_digits,
+    "bs4nn-mnist": bs4nn_mnist,
+    "bs4nn-fashion": bs4nn_fashion,
+    "s4nn-digits": s4nn_digits,
+    "s4nn-mnist": s4nn_mnist,
+    "s4nn-fashion": s4nn_fashion,
+    "bnn-digits": bnn_digits,
+    "bnn-mnist": bnn_mnist,
+    "bnn-fashion": bnn_fashion,
+    "bs4nn-mnist-paper": bs4nn_mnist_paper,
+    "s4nn-mnist-paper": s4nn_mnist_paper,
+}

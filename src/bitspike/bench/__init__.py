@@ -1,0 +1,8 @@
+"""Benchmarks by name: each function measures side by side and returns rows, JSON-ready, all with the same keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {}

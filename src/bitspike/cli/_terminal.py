@@ -1,0 +1,79 @@
+"""What the verbs share: options from a function's signature, and tables."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Command = Callable[[], dict[str, Any]]
+
+
+def bind(function: Callable[..., dict[str, Any]], arguments: list[str], prog: str) -> Command:
+    """Read the options of `function` from its signature; what comes back runs it.
+
+    Parsing and running are two steps, so that an error of the run is not taken for one of the options.
+    """
+    import tyro
+
+    @functools.wraps(function)
+    def bound(*positional: Any, **options: Any) -> Command:
+        return functools.partial(function, *positional, **options)
+
+    return tyro.cli(bound, args=arguments, prog=prog, config=(tyro.conf.AvoidSubcommands,))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table on stdout: fitted to a terminal, unbroken lines elsewhere. Numbers stand to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    lines = [list(row) for row in rows]
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float) for row in lines)
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in lines:
+        shown.add_row(*(cell(value) for value in row))
+    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(shown)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
+
+
+FIGURES = {
+    "accuracy": "%",
+    "accuracy_tie_optimistic": "%",
+    "ece": "%",
+    "nll": "nats",
+    "brier": "",
+    "decision_time": "steps",
+    "silent": "%",
+    "ties": "%",
+    "spikes": "per image",
+    "synops": "per image",
+    "energy_uj": "µJ per image, estimated",
+    "model_bytes": "bytes",
+    "n": "images",
+    "seconds": "s for all of them",
+}
+
+
+def figures(result: dict[str, Any]) -> None:
+    """Print the figures of an evaluation, one a line."""
+    for name, unit in FIGURES.items():
+        value = result.get(name)
+        if value is not None:
+            shown = f"{100 * value:.2f}" if unit == "%" else cell(value)
+            print(f"{name:<24}{shown:>12} {unit}".rstrip())
+
+
+def cell(value: object) -> str:
+    """A value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,43 @@
+"""`bitspike bench`: figures measured side by side in one run; nothing is quoted that was not measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tyro
+
+from bitspike.cli import nearest
+from bitspike.cli._terminal import Command, bind, table
+from bitspike.errors import UsageError
+
+
+def bench(name: tyro.conf.Positional[str | None] = None) -> dict[str, Any]:
+    """Run one benchmark, small, or list those there are.
+
+    example: bitspike bench inference
+
+    Args:
+        name: a benchmark; without it they are listed
+    """
+    from bitspike.bench import BENCHMARKS
+
+    if name is None:
+        lines = {known: (function.__doc__ or "").split("\n")[0] for known, function in BENCHMARKS.items()}
+        return {"benchmarks": lines}
+    if name not in BENCHMARKS:
+        raise UsageError(
+            f"there is no benchmark {name!r}{nearest(name, BENCHMARKS)}; bitspike bench lists them"
+        )
+    return {"name": name, "rows": BENCHMARKS[name]()}
+
+
+def command(arguments: list[str]) -> Command:
+    return bind(bench, arguments, "bitspike bench")
+
+
+def show(result: dict[str, Any]) -> None:
+    if "rows" in result:
+        rows: list[dict[str, Any]] = result["rows"]
+        table(list(rows[0]), (row.values() for row in rows))
+    else:
+        table(["benchmark", "what it measures"], result["benchmarks"].items())

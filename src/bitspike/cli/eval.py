@@ -1,0 +1,133 @@
+"""`bitspike eval`: how right, how sure and how costly on test data."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from bitspike.cli._terminal import Command, bind, figures
+from bitspike.errors import UsageError
+
+if TYPE_CHECKING:
+    from bitspike.data import Dataset
+    from bitspike.experiment import Data
+
+Backend = Literal["auto", "native", "reference"]
+
+
+def evaluate(
+    model: tyro.conf.Positional[Path],
+    *,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    backend: Backend = "auto",
+    reference: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a packed model, or that of a run, on the test data. docs/metrics.md defines the figures.
+
+    example: bitspike eval runs/first --json
+
+    example: bitspike eval digits.bitspike --data idx:my-digits
+
+    Args:
+        model: a run folder or a model file
+        data: data set, or idx:FOLDER; default the one it was trained on
+        data_dir: folder that holds one folder per data set
+        backend: what runs the packed model
+        reference: evaluate the trained model in torch instead of the packed one (run folders only)
+    """
+    from bitspike.metrics import model_bytes
+    from bitspike.training import RunFolder
+
+    file, trained_on = model, None
+    if model.is_dir():
+        file, trained_on = model / "model.bitspike", RunFolder.open(model).experiment().data
+    elif reference:
+        raise UsageError(f"{model} is no run folder; --reference needs one, for the trained model lies there")
+    if reference:
+        found = _trained(model, _dataset(trained_on, data, data_dir, model))
+    else:
+        found = _packed(file, trained_on, data, data_dir, backend)
+    return {"model": str(model), **found, "model_bytes": model_bytes(file) if file.is_file() else None}
+
+
+def _packed(
+    file: Path, trained_on: Data | None, data: str | None, data_dir: Path | None, backend: Backend
+) -> dict[str, Any]:
+    import torch
+
+    from bitspike.contracts import Prediction
+    from bitspike.deploy.engine import load
+    from bitspike.recipes import RECIPES
+
+    packed = load(file, backend)
+    recipe = RECIPES.get(packed.contents.recipe)
+    dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, file)
+    _same_classes(len(packed.classes), dataset, file)
+    images = dataset.test_images.reshape(len(dataset.test_images), -1)
+    began = time.perf_counter()
+    decided = packed.decide(images)
+    seconds = time.perf_counter() - began
+    arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
+    prediction = Prediction(probabilities=torch.from_numpy(packed.predict_proba(images)), **arrays)
+    binary = all(layer.kind == "binary" for layer in packed.network.layers)
+    n_steps = packed.network.n_steps
+    return _figures(prediction, dataset, n_steps, "binary" if binary else "real", packed.backend, seconds)
+
+
+def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
+    import torch
+
+    from bitspike.training import load_model
+    from bitspike.training.evaluate import encode, predict_all
+
+    experiment, model = load_model(run)
+    inputs = encode(experiment, torch.tensor(dataset.test_images))
+    began = time.perf_counter()
+    prediction = predict_all(experiment.rule, model, inputs, torch.Generator())
+    seconds = time.perf_counter() - began
+    _same_classes(prediction.probabilities.shape[1], dataset, run)
+    kind, n_steps = experiment.weights.kind, experiment.coding.n_steps
+    return _figures(prediction, dataset, n_steps, kind, "trained model", seconds)
+
+
+def _figures(
+    prediction: Any, dataset: Dataset, n_steps: int, weights: Any, backend: str, seconds: float
+) -> dict[str, Any]:
+    import torch
+
+    from bitspike.metrics import summarise
+
+    summary = summarise(prediction, torch.from_numpy(dataset.test_labels), n_steps, weights)
+    about = {"data": dataset.name, "note": dataset.note, "backend": backend}
+    return {**about, **summary, "seconds": round(seconds, 6)}
+
+
+def _dataset(trained_on: Data | None, name: str | None, data_dir: Path | None, model: Path) -> Dataset:
+    from bitspike.data import load
+
+    if name is None and trained_on is None:
+        raise UsageError(
+            f"{model} does not say what it was trained on; give --data NAME or --data idx:FOLDER"
+        )
+    if name is None and trained_on is not None:
+        return load(trained_on.name, data_dir or trained_on.dir)
+    return load(str(name), data_dir or (trained_on.dir if trained_on else None))
+
+
+def _same_classes(n_classes: int, dataset: Dataset, model: Path) -> None:
+    if n_classes != dataset.n_classes:
+        raise UsageError(
+            f"{dataset.name} has {dataset.n_classes} classes, {model} knows {n_classes}; give other --data"
+        )
+
+
+def command(arguments: list[str]) -> Command:
+    return bind(evaluate, arguments, "bitspike eval")
+
+
+def show(result: dict[str, Any]) -> None:
+    figures(result)

@@ -1,0 +1,160 @@
+"""The command line as its users meet it: verbs, exit codes, stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitspike.cli import VERBS, main
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, without benchmark data unless BITSPIKE_DATA is given."""
+    own = {name: value for name, value in os.environ.items() if name != "BITSPIKE_DATA"}
+    command = [sys.executable, "-m", "bitspike", *arguments]
+    return subprocess.run(command, env=own | environment, capture_output=True, text=True, timeout=120)
+
+
+def test_help_names_every_verb_and_gives_an_example() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(f"\n  {verb} " in done.stdout for verb in VERBS)
+    assert "example: bitspike " in done.stdout
+    assert done.stderr == ""
+
+
+def test_no_verb_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: bitspike" in capsys.readouterr().out
+
+
+def test_help_and_version_do_not_import_torch() -> None:
+    code = (
+        "import sys; from bitspike.cli import main\n"
+        "assert main(['--version']) == 0 and main(['--help']) == 0\n"
+        "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("bitspike ")
+
+
+def test_an_unknown_verb_suggests_the_nearest() -> None:
+    done = run("trian")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "did you mean train?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"usage: bitspike {verb}" in shown
+    assert f"example: bitspike {verb}" in shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_refuses_an_unknown_option(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--no-such-option"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_json_of_bad_usage_is_one_object(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--json", "--no-such-option"]) == 2
+    assert list(json.loads(capsys.readouterr().out)) == ["error"]
+
+
+def test_data_list_names_sizes_and_licences() -> None:
+    done = run("data", "list", "--json")
+    assert done.returncode == 0
+    listed = json.loads(done.stdout)["data"]
+    assert listed["digits"]["there"] is True
+    assert "CC BY" in listed["mnist"]["licence"]
+    assert run("data", "list").stdout.splitlines()[0].split() == ["name", "there", "MB", "what", "licence"]
+
+
+def test_data_verify_of_missing_files_fails_and_names_them(tmp_path: Path) -> None:
+    done = run("data", "verify", "mnist", "--data-dir", str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "train-images-idx3-ubyte: not there" in done.stderr
+
+
+def test_data_verify_accepts_the_published_files(data_dir: Path) -> None:
+    done = run("data", "verify", "mnist", "--json", BITSPIKE_DATA=str(data_dir))
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["verified"]["mnist"].values()) == {"SHA-256 as published"}
+
+
+def test_unknown_data_and_a_folder_that_is_not_there_are_bad_input(tmp_path: Path) -> None:
+    done = run("data", "get", "mnits")
+    assert done.returncode == 2
+    assert "'mnits' is unknown" in done.stderr
+    absent = run("data", "verify", "mnist", "--data-dir", str(tmp_path / "absent"))
+    assert absent.returncode == 2
+    assert "no folder" in absent.stderr
+
+
+def test_doctor_says_whether_the_native_module_is_there() -> None:
+    done = run("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["native"]["there"] == (found["native"]["backend"] == "native")
+    assert found["torch_threads"] >= 1
+    assert found["data"]["there"][0] == "digits"
+    shown = run("doctor")
+    assert shown.returncode == 0
+    assert "instruction sets" in shown.stdout
+
+
+def test_doctor_explains_a_missing_native_module() -> None:
+    code = (
+        "import sys; sys.modules['bitspike._native'] = None\n"
+        "from bitspike.cli import main; sys.exit(main(['doctor', '--json']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    native = json.loads(done.stdout)["native"]
+    assert native["there"] is False
+    assert native["backend"] == "reference"
+    assert "compiler" in native["mend"]
+
+
+def test_a_bug_is_short_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("spring broke")
+
+    monkeypatch.setattr("bitspike.cli.doctor._native", broken)
+    assert main(["doctor"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "RuntimeError: spring broke" in shown.err
+    assert "Traceback" not in shown.err
+    assert main(["doctor", "--traceback"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitspike.cli.doctor._native", interrupted)
+    assert main(["doctor", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out) == {"error": "interrupted"}
+
+
+def test_a_reader_that_leaves_early_is_no_error_message() -> None:
+    command = f"set -o pipefail; {sys.executable} -m bitspike data list | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
