@@ -90,15 +90,21 @@ template <bool Binary, int N>
 inline int block(const float* w, int stride, const int32_t* rows, int n_rows, int c, float* potential, float* level,
                  int32_t* crossed, int n) {
     V a[N];
+    unsigned masks[N], any = 0;
+#pragma GCC unroll 8
     for (int k = 0; k < N; ++k) a[k] = load(potential + c + k * width);
     for (int r = 0; r < n_rows; ++r) {
         const float* row = w + static_cast<std::size_t>(rows[r]) * static_cast<std::size_t>(stride) + c;
+#pragma GCC unroll 8
         for (int k = 0; k < N; ++k) a[k] += Binary ? sign(load(row + k * width)) : load(row + k * width);
     }
+#pragma GCC unroll 8
     for (int k = 0; k < N; ++k) {
         store(potential + c + k * width, a[k]);
-        n = list_crossed(above(a[k], load(level + c + k * width)), c + k * width, level, crossed, n);
+        any |= masks[k] = above(a[k], load(level + c + k * width));
     }
+    if (any == 0) return n;
+    for (int k = 0; k < N; ++k) n = list_crossed(masks[k], c + k * width, level, crossed, n);
     return n;
 }
 
@@ -106,8 +112,12 @@ template <bool Binary>
 int accumulate_as(const float* w, int stride, const int32_t* rows, int n_rows, int begin, int end, float* potential,
                   float* level, int32_t* crossed) {
     int n = 0, c = begin;
-    for (; c + 4 * width <= end; c += 4 * width)
+    for (; c + 8 * width <= end; c += 8 * width)
+        n = block<Binary, 8>(w, stride, rows, n_rows, c, potential, level, crossed, n);
+    if (c + 4 * width <= end) {
         n = block<Binary, 4>(w, stride, rows, n_rows, c, potential, level, crossed, n);
+        c += 4 * width;
+    }
     for (; c + width <= end; c += width) n = block<Binary, 1>(w, stride, rows, n_rows, c, potential, level, crossed, n);
     if (c < end) {
         V a = load(potential + c);

@@ -165,8 +165,8 @@ class S4NN:
             if not bool((network.alpha > 0).all()):
                 raise BitspikeError(f"alpha fell to {network.alpha.tolist()}; take a smaller rule.mu")
             network.set_thresholds()
-        network.seen += n
-        network.wrong += sums.n_error
+        network.seen.add_(n)
+        network.wrong.add_(sums.n_error)
         widths = [weight.shape[1] for weight in weights[:-1]]
         firing = tuple(count / width for count, width in zip(sums.fired, widths, strict=False))
         return StepReport(sums.loss, n, sums.n_correct, firing)
