@@ -12,9 +12,11 @@ import torch
 
 from bitspike.coding import FirstSpike, Pixel
 from bitspike.contracts import Batch, Task
+from bitspike.deploy.pack import pack, snapped
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.ops.backend import native_available
+from bitspike.ops.packed.reference import decide
 from bitspike.ops.s4nn import reference
 from bitspike.recipes.s4nn_paper import bs4nn_mnist_paper, s4nn_mnist_paper
 from bitspike.rules.s4nn import S4NN, S4NNNetwork
@@ -247,3 +249,18 @@ def test_refusals() -> None:
 def test_recipes_are_values(recipe: Experiment) -> None:
     assert Experiment.from_json(recipe.to_json()) == recipe
     assert recipe.rule.online  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["real", "binary"])
+def test_packed_network_decides_alike(kind: str) -> None:
+    what = experiment(kind)
+    model, optimiser, batch, generator = start(what)
+    for rows in torch.arange(90).split(6):
+        what.rule.step(model, optimiser, Batch(batch.inputs[rows], batch.labels[rows]), generator)
+    exact = snapped(model)
+    prediction = what.rule.predict(exact, batch.inputs, generator)
+    packed = pack(model, what, ("a", "b", "c"), (12,))
+    decisions = decide(packed.contents.network, batch.inputs.numpy())
+    for name in ("labels", "decision_time", "silent", "tied", "potentials", "n_spikes", "n_synops"):
+        ours, theirs = getattr(prediction, name), torch.from_numpy(getattr(decisions, name))
+        assert torch.equal(ours, theirs), name
