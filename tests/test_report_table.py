@@ -58,7 +58,9 @@ def test_folder_of_the_data_and_back_end_do_not_split_a_row(tmp_path):
         ("fashion-mnist", "S4NN", "real", "88.0"),
         ("fashion", "S4NN", "binary", "87.3"),
         ("fashion", "BNN", "binary", "86.4"),
-        ("mnist", "FirstSpikeRace", "binary", "–"),
+        ("mnist", "FirstSpikeRace", "binary", "97.0"),
+        ("digits", "S4NN", "binary", "–"),
+        ("mnist", "BNN", "real", "–"),
     ],
 )
 def test_published_figures_stand_beside_what_they_publish(tmp_path, data, rule, weights, published):

@@ -58,17 +58,20 @@ def energy_uj(n_synops: float, weights: Literal["binary", "real"] = "binary") ->
 
 
 def energy_table(
-    n_synops: float, weights: Literal["binary", "real"] = "binary", widths: Sequence[int] | None = None
+    n_synops: float,
+    weights: Literal["binary", "real"] = "binary",
+    widths: Sequence[int] | None = None,
+    spiking: bool = True,
 ) -> dict[str, Any]:
     """The estimate beside others, with every constant used: `{"note", "rows", "constants"}`, JSON-ready.
 
-    Rows are this network, the same synaptic operations on Loihi and, with `widths` = (inputs, hidden...,
-    classes), the dense MLP of the same shape, one multiply-add per synapse, in float32 and in int8.
+    Rows are this network, the same synaptic operations on Loihi if it is `spiking` and, with `widths` =
+    (inputs, hidden..., classes), the dense MLP of the same shape, one multiply-add per synapse, in float32
+    and in int8.
     """
-    lines = [
-        ("this network", f"{weights} synop", n_synops),
-        ("same operations on Loihi", "Loihi synop", n_synops),
-    ]
+    lines = [("this network", f"{weights} synop", n_synops)]
+    if spiking:
+        lines.append(("same operations on Loihi", "Loihi synop", n_synops))
     if widths is not None:
         n_macs = float(n_synapses(widths))
         lines += [

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from bitspike.metrics import accuracy_over_time, bootstrap_interval, energy_tabl
 from bitspike.report import figures
 from bitspike.report.rasters import spike_rasters
 from bitspike.report.record import RunRecord, read_record
+from bitspike.training.files import write_atomically
 
 Card = dict[str, str]
 
@@ -27,16 +27,7 @@ def write_report(run_dir: Path) -> Path:
     The page is written beside and renamed. Raises `DataError` when a required file is missing or damaged.
     """
     page = run_dir / "report.html"
-    text = render(read_record(run_dir))
-    beside = page.with_name(f".{page.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, page)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(page, render(read_record(run_dir)).encode())
     return page
 
 
@@ -46,8 +37,6 @@ def render(run: RunRecord) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    binary = run.part("weights", "kind") != "real"
-    synops = run.evaluation.get("synops")
     return environment.from_string(template).render(
         name=str(run.experiment.get("name", run.path.name)),
         subtitle=_subtitle(run),
@@ -65,10 +54,10 @@ def render(run: RunRecord) -> str:
         robustness=_robustness(run),
         sweep=_sweep(run),
         sweep_rows=run.evaluation.get("threshold_sweep") or [],
-        energy=energy_table(synops, "binary" if binary else "real", run.widths) if synops else None,
+        energy=_energy(run),
         size=_size(run),
         experiment=flatten({k: v for k, v in run.experiment.items() if k != "kind"}),
-        evaluation=flatten(run.evaluation, leave_out=("robustness", "threshold_sweep", "energy")),
+        evaluation=flatten(run.evaluation, leave_out=("robustness", "threshold_sweep")),
         manifest=flatten(run.manifest),
         number=_number,
     )
@@ -83,8 +72,7 @@ def headline(run: RunRecord) -> list[Card]:
             cards.append({"title": title, "value": shown.format(e[key]), "note": note})
 
     add("Accuracy", "accuracy", "{:.2%}", _interval(run))
-    if run.timed:
-        add("Tie-optimistic", "accuracy_tie_optimistic", "{:.2%}", "the papers' rule; needs the label")
+    add("Tie-optimistic", "accuracy_tie_optimistic", "{:.2%}", "the papers' rule; needs the label")
     add("Calibration error", "ece", "{:.2%}", f"NLL {e['nll']:.3f}" if e.get("nll") is not None else "")
     if e.get("model_bytes"):
         cards.append({"title": "Model file", "value": _bytes(e["model_bytes"]), "note": _smaller(run)})
@@ -100,14 +88,16 @@ def headline(run: RunRecord) -> list[Card]:
 
 
 def flatten(tree: Any, leave_out: tuple[str, ...] = (), prefix: str = "") -> list[tuple[str, str]]:
-    """Nested JSON as (dotted name, text) rows; `kind` fields name their object."""
+    """Nested JSON as (dotted name, text) rows; a `kind` names its object unless it only repeats the name."""
     rows: list[tuple[str, str]] = []
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if name in leave_out:
             continue
         if key == "kind" and prefix:
-            rows.insert(0, (prefix.rstrip("."), str(value)))
+            part = prefix.rstrip(".").split(".")[-1]
+            if str(value).lower() != part:
+                rows.insert(0, (prefix.rstrip("."), str(value)))
         elif isinstance(value, dict):
             rows += flatten(value, leave_out, f"{name}.")
         elif isinstance(value, list):
@@ -218,6 +208,13 @@ def _robustness(run: RunRecord) -> list[Markup]:
 def _sweep(run: RunRecord) -> Markup | None:
     rows = run.evaluation.get("threshold_sweep")
     return Markup(figures.threshold_sweep(rows)) if rows and run.timed else None
+
+
+def _energy(run: RunRecord) -> dict[str, Any] | None:
+    if not run.evaluation.get("synops"):
+        return None
+    weights: Literal["binary", "real"] = "real" if run.part("weights", "kind") == "real" else "binary"
+    return energy_table(run.evaluation["synops"], weights, run.widths, spiking=run.timed)
 
 
 def _size(run: RunRecord) -> list[tuple[str, str, str]]:
