@@ -105,13 +105,14 @@ void layer_backward(const Inputs& inputs, const Inputs& times, const Array<const
 
 void bind_s4nn(nb::module_& m) {
     using namespace nb::literals;
-    m.def("s4nn_step", &step, "inputs"_a, "labels"_a, "weights"_a, "grads"_a, "thresholds"_a, "eta"_a, "alpha"_a,
-          "fired"_a.none(), "quota"_a, "times"_a, nb::kw_only(), "n_steps"_a, "delay"_a, "gamma"_a, "decay"_a, "mu"_a,
+    // What is written to is taken as it is: a converted copy would swallow the result.
+    m.def("s4nn_step", &step, "inputs"_a, "labels"_a, "weights"_a.noconvert(), "grads"_a.noconvert(), "thresholds"_a, "eta"_a,
+          "alpha"_a.noconvert(), "fired"_a.noconvert().none(), "quota"_a, "times"_a.noconvert(), nb::kw_only(), "n_steps"_a, "delay"_a, "gamma"_a, "decay"_a, "mu"_a,
           "clip"_a.none(), "binary"_a, "normalise"_a, "post"_a, "early_target"_a, "online"_a, "early_stop"_a, "threads"_a,
           "isa"_a, "One S4NN or BS4NN training step, in place; returns (loss, n_correct, n_error, fired per layer).");
     m.def("s4nn_layer_times", &layer_times, "inputs"_a, "weight"_a, "threshold"_a, "n_steps"_a, "delay"_a, "threads"_a,
-          "isa"_a, "times"_a, "First-spike times of one layer, written to `times`.");
+          "isa"_a, "times"_a.noconvert(), "First-spike times of one layer, written to `times`.");
     m.def("s4nn_layer_backward", &layer_backward, "inputs"_a, "times"_a, "delta"_a, "weight"_a, "n_steps"_a, "delay"_a,
-          "threads"_a, "isa"_a, "grad"_a.none(), "below"_a.none(),
+          "threads"_a, "isa"_a, "grad"_a.noconvert().none(), "below"_a.noconvert().none(),
           "Adds the weight gradient of one layer to `grad`, writes the delta of its inputs to `below`.");
 }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bitspike.errors import UsageError
+from bitspike.errors import DataError, UsageError
 from bitspike.ops.s4nn import cpu, dense, reference
 from bitspike.ops.s4nn.settings import StepSettings
 
@@ -219,6 +219,13 @@ def test_wrong_arguments_are_refused() -> None:
     case.labels[0] = 3
     with pytest.raises(ValueError, match="label is out of range"):
         case.run(True)
+    case = Case((13, 7, 3), 20)
+    case.weights[0] = case.weights[0].double()
+    with pytest.raises(DataError, match="contiguous float32"):
+        case.run(True)
+    case = Case((13, 7, 3), 20)
+    with pytest.raises(TypeError):
+        case.run(True, fired=torch.zeros(7, dtype=torch.int64))
     case = Case((13, 7, 3), 20, sign_of_zero=0)
     with pytest.raises(UsageError, match=r"sgn\(0\)"):
         case.run(True)

@@ -59,6 +59,11 @@ def step(
     """
     if settings.sign_of_zero != 1:
         raise UsageError("the native kernel counts sgn(0) as +1; use the reference for another convention")
+    for weight in weights:
+        if weight.dtype != torch.float32 or not weight.is_contiguous():
+            raise DataError(f"weights are updated in place: give contiguous float32, not {weight.dtype}")
+    if inputs.dtype != torch.int16:
+        raise DataError(f"spike times are int16 here, not {inputs.dtype}")
     sums = _native().s4nn_step(
         inputs.contiguous(),
         labels.contiguous(),
