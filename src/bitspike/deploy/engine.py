@@ -41,6 +41,7 @@ class PackedModel:
             raise UsageError(f"backend is {backend!r}; choose 'auto', 'native' or 'reference'")
         if isa is not None and (backend == "reference" or contents.coding == "pixel"):
             raise BackendError(f"instruction set {isa!r} was asked for, but this model runs in numpy")
+        self._made_from = contents, backend, isa
         self.contents, self.network = contents, contents.network
         self.classes, self.temperature = contents.classes, contents.temperature
         self._n_in, self._shape = contents.network.n_in, contents.input_shape
@@ -53,6 +54,9 @@ class PackedModel:
             self._pixel = PixelEngine(contents.network, contents.binarise)
         elif backend == "native" or isa is not None or (backend == "auto" and instruction_sets()):
             self._native = NativeEngine(contents.network, isa)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedModel, self._made_from  # the native engine is built anew from the contents
 
     @property
     def backend(self) -> str:

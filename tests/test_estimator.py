@@ -1,0 +1,80 @@
+"""`BitspikeClassifier` keeps scikit-learn's contract, learns, and exports what it decides with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_iris
+from sklearn.model_selection import train_test_split
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import bitspike
+from bitspike.errors import UsageError
+from bitspike.estimator import BitspikeClassifier
+
+
+@parametrize_with_checks([BitspikeClassifier(hidden=(32,), epochs=12)])
+def test_scikit_learn_contract(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.parametrize("weights", ["binary", "real"])
+@pytest.mark.parametrize("encoding", ["population", "intensity"])
+def test_learns_iris(weights: Any, encoding: Any) -> None:
+    X, y = load_iris(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+    model = BitspikeClassifier((32,), weights, epochs=60, encoding=encoding, random_state=0).fit(
+        train, y_train
+    )
+    assert model.score(test, y_test) > 0.85
+
+
+def test_learns_digits_by_intensity() -> None:
+    X, y = load_digits(return_X_y=True)
+    train, test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+    model = BitspikeClassifier((64,), epochs=10, random_state=0).fit(train, y_train)
+    assert model.encode(test[:1]).shape == (1, 128)
+    assert model.score(test, y_test) > 0.85
+
+
+def test_an_exported_model_decides_the_same(tmp_path: Path) -> None:
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])[y]
+    model = BitspikeClassifier((16,), epochs=5, random_state=0).fit(X, names)
+    n_bytes = model.export(tmp_path / "iris.bitspike")
+    assert n_bytes == (tmp_path / "iris.bitspike").stat().st_size
+    loaded = bitspike.load(tmp_path / "iris.bitspike")
+    assert loaded.classes == ("setosa", "versicolor", "virginica")
+    inputs = model.encode(X)
+    assert (np.array(loaded.classes)[loaded.predict(inputs)] == model.predict(X)).all()
+    assert np.allclose(loaded.predict_proba(inputs), model.predict_proba(X), atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another() -> None:
+    X, y = load_iris(return_X_y=True)
+    first, second, other = (
+        BitspikeClassifier((16,), epochs=2, random_state=seed).fit(X, y).predict_proba(X)
+        for seed in (1, 1, 2)
+    )
+    assert (first == second).all()
+    assert (first != other).any()
+
+
+def test_on_and_off_channels_clip_and_ignore_constants() -> None:
+    X = np.array([[0.0, 5.0], [10.0, 5.0], [5.0, 5.0], [2.0, 5.0]])
+    model = BitspikeClassifier((4,), epochs=1, encoding="intensity", random_state=0).fit(X, [0, 1, 0, 1])
+    encoded = model.encode([[-1.0, 5.0], [99.0, 9.0], [2.5, 5.0]])
+    assert encoded.tolist() == [[0, 0, 255, 255], [255, 255, 0, 0], [64, 0, 191, 255]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"encoding": "rate"}, {"hidden": ()}, {"hidden": (0,)}, {"epochs": 0}, {"lr": -1.0}, {"n_steps": 0}],
+)
+def test_wrong_parameters_are_refused_in_fit(wrong: dict[str, Any]) -> None:
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(UsageError):
+        BitspikeClassifier(**wrong).fit(X, y)
