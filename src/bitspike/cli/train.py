@@ -42,7 +42,7 @@ def train(experiment: Experiment, out: Path | None = None) -> dict[str, Any]:
     return _finish(train_experiment(experiment, out))
 
 
-def resume(folder: Path) -> dict[str, Any]:
+def resume(folder: tyro.conf.Positional[Path]) -> dict[str, Any]:
     """Go on with the run in a folder, to the same bits as if it had never stopped.
 
     example: bitspike train --resume runs/two

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.contracts import Batch, Rule, Task
-from bitspike.data import load, split
+from bitspike.data import Dataset, Split, load, split
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Experiment
 from bitspike.ops import backend as backends
@@ -62,9 +62,11 @@ def train(
     raises `UsageError`. Under `torchrun` every process takes its share of each batch.
     """
     with processes() as group:
+        dataset = load(experiment.data.name, data_dir or experiment.data.dir)  # before anything is written
+        parts = split(dataset, experiment.data.validation, experiment.seed)
         folder = _folder(experiment, out, resume, group)
         try:
-            return _Run(experiment, folder, data_dir, group, progress and group.is_first).result()
+            return _Run(experiment, folder, dataset, parts, group, progress and group.is_first).result()
         except KeyboardInterrupt:
             if group.is_first:
                 print(f"\nstopped; go on with: bitspike train --resume {folder.path}", flush=True)
@@ -115,14 +117,13 @@ class _Run:
         self,
         experiment: Experiment,
         folder: RunFolder,
-        data_dir: Path | str | None,
+        dataset: Dataset,
+        parts: Split,
         group: Processes,
         shown: bool,
     ) -> None:
         self.experiment, self.folder, self.group = experiment, folder, group
         self.rule: Rule = experiment.rule
-        dataset = load(experiment.data.name, data_dir or experiment.data.dir)
-        parts = split(dataset, experiment.data.validation, experiment.seed)
         images = torch.tensor(parts.train_images)
         self.labels = torch.tensor(parts.train_labels)
         self.validation = Batch(
