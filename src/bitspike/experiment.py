@@ -37,7 +37,9 @@ class Data:
     validation: float = 1 / 6
 
     def __post_init__(self) -> None:
-        _require(0 < self.validation < 1, f"data.validation is {self.validation}; it must lie between 0 and 1")
+        _require(
+            0 < self.validation < 1, f"data.validation is {self.validation}; it must lie between 0 and 1"
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ class Training:
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"training.epochs is {self.epochs}; at least 1 is needed")
         _require(self.batch_size >= 1, f"training.batch_size is {self.batch_size}; at least 1 is needed")
-        _require(0 <= self.max_silent <= 1, f"training.max_silent is {self.max_silent}; it is a share, 0 to 1")
+        _require(
+            0 <= self.max_silent <= 1, f"training.max_silent is {self.max_silent}; it is a share, 0 to 1"
+        )
         _require(self.evaluate_every >= 1, "training.evaluate_every counts epochs; at least 1 is needed")
 
 
@@ -124,7 +128,9 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
         hints = typing.get_type_hints(kind)
         given = set(tree) - tag
         if given != names:
-            raise UsageError(f"{where}: unknown fields {sorted(given - names)}, missing fields {sorted(names - given)}")
+            raise UsageError(
+                f"{where}: unknown fields {sorted(given - names)}, missing fields {sorted(names - given)}"
+            )
         return kind(**{name: _decode(hints[name], tree[name], f"{where}.{name}") for name in names})
     if origin is tuple:
         if not isinstance(tree, list):

@@ -5,4 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {}
+from bitspike.bench.inference import inference
+from bitspike.bench.training import epoch, steps, training
+
+BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "inference": inference,
+    "training": training,
+    "steps": steps,
+    "epoch": epoch,
+}

@@ -88,18 +88,8 @@ def pack(
     if isinstance(model, FirstSpikeNetwork):
         exact = snapped(model)
         assert isinstance(exact, FirstSpikeNetwork)
-        build = PackedLayer.binary if exact.weights.kind == "binary" else PackedLayer.real
-        layers = []
-        for index, thresholds in enumerate(exact.thresholds):
-            weights = exact.weight(index).numpy(force=True)
-            layers.append(
-                build(
-                    weights > 0 if exact.weights.kind == "binary" else weights, thresholds.numpy(force=True)
-                )
-            )
-        network = PackedNetwork(tuple(layers), exact.n_steps, exact.delay)
         return PackedModel(
-            Contents(network, "first_spike", shape, names, _short(exact.temperature), experiment.name)
+            Contents(exact.packed(), "first_spike", shape, names, _short(exact.temperature), experiment.name)
         )
     if isinstance(model, HeavisideNetwork):
         layers = []

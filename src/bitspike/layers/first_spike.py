@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bitspike.contracts import Prediction
 from bitspike.layers.decision import Readout
 from bitspike.ops import backend as backends
 from bitspike.ops import first_spike as ops
+from bitspike.ops.packed.native import NativeEngine
+from bitspike.ops.packed.network import PackedLayer, PackedNetwork
 from bitspike.settings import Network
 from bitspike.weights import Weights
 
@@ -109,6 +112,24 @@ class FirstSpikeNetwork(nn.Module):
         margins, spikes, slots = self._run(times, width, dropout, generator)
         active = spikes.n_active[:, None]
         return Race(margins, spikes.n_active, tuple((slot < active).float().mean() for slot in slots))
+
+    def packed(self) -> PackedNetwork:
+        """The network as numpy values: sign bits or float32 weights, and thresholds."""
+        layers = []
+        for index, threshold in enumerate(self.thresholds):
+            weight, bound = self.weight(index).numpy(force=True), threshold.numpy(force=True)
+            if self.weights.kind == "binary":
+                layers.append(PackedLayer.binary(weight > 0, bound))
+            else:
+                layers.append(PackedLayer.real(weight, bound))
+        return PackedNetwork(tuple(layers), self.n_steps, self.delay)
+
+    def decide_packed(self, times: Tensor) -> Prediction:
+        """The honest decision by the native packed engine (CPU), which stops at the first output spike."""
+        decisions = NativeEngine(self.packed()).run(times.numpy(), torch.get_num_threads())
+        values = {name: torch.from_numpy(value) for name, value in vars(decisions).items()}
+        scaled = values["potentials"].double() / float(self.temperature)
+        return Prediction(**values, probabilities=scaled.softmax(1).float())
 
     @torch.no_grad()
     def readout(self, times: Tensor) -> Readout:

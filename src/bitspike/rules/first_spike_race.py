@@ -127,6 +127,8 @@ class FirstSpikeRace:
     def predict(self, model: nn.Module, inputs: Tensor, generator: torch.Generator) -> Prediction:
         """The honest decision of the network as it stands; see `layers.decision.decide`."""
         network = _network(model)
+        if backends.resolve(network.backend, inputs.device) == "native":
+            return network.decide_packed(inputs)
         temperature = float(network.temperature)
         return Prediction.concatenate(
             [

@@ -255,6 +255,8 @@ class S4NN:
         """The honest decision: earliest output, then largest margin, then lowest index; silent: largest
         margin."""
         network = _network(model)
+        if use_native(network.backend, network.latents[0]):
+            return network.decide_packed(inputs)
         return Prediction.concatenate([_decide(network, part) for part in torch.split(inputs, CHUNK)])
 
     @torch.no_grad()

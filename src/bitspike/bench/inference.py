@@ -1,0 +1,56 @@
+"""Inference: the packed one-bit network against a PyTorch MLP of the same shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitspike.bench.subjects import images, mlp, trained
+from bitspike.bench.timing import alternate, torch_threads
+from bitspike.contracts import Batch
+from bitspike.deploy.pack import pack
+from bitspike.recipes.first_spike_race import bs4nn_mnist
+
+
+def inference(seconds: float = 2.0, n_batches: int = 1500) -> list[dict[str, Any]]:
+    """Packed 784-600-10 network against the MLP, batch 1024 and 1, on one thread and two."""
+    source, data = images()
+    experiment = replace(bs4nn_mnist, seed=1)
+    model, _ = trained(experiment, data, n_batches)
+    validation = Batch(
+        experiment.coding.encode(torch.from_numpy(data.validation_images).flatten(1)),
+        torch.from_numpy(data.validation_labels),
+    )
+    experiment.rule.calibrate(model, validation, experiment.training.max_silent)
+    packed = pack(model, experiment, [str(k) for k in range(10)], data.test_images.shape[1:])
+    pixels = np.ascontiguousarray(np.resize(data.test_images, (1024, *data.test_images.shape[1:])))
+    accuracy = float((packed.predict(data.test_images) == data.test_labels).mean())
+    floats = torch.from_numpy(pixels).flatten(1).float() / 255
+    rival, half = mlp(784, 600, 10).eval(), mlp(784, 600, 10).eval().bfloat16()
+    rows = []
+    for threads in (1, 2):
+        for batch in (1024, 1):
+            x, x16, raw = floats[:batch], floats[:batch].bfloat16(), pixels[:batch]
+            rivals: dict[str, Callable[[], object]] = {
+                f"packed one-bit ({packed.backend})": lambda raw=raw, n=threads: packed.predict(raw, n),  # type: ignore[misc]
+                "PyTorch MLP float32": lambda x=x: rival(x),  # type: ignore[misc]
+                "PyTorch MLP bfloat16": lambda x=x16: half(x),  # type: ignore[misc]
+            }
+            with torch_threads(threads), torch.inference_mode():
+                times = alternate(rivals, seconds / 4)
+            rows += [
+                {
+                    "system": name,
+                    "threads": threads,
+                    "batch": batch,
+                    "us per image": round(t / batch * 1e6, 3),
+                    "packed is faster by": round(t / next(iter(times.values())), 2),
+                    "data": f"{source}; packed accuracy {accuracy:.4f} after {n_batches} steps",
+                }
+                for name, t in times.items()
+            ]
+    return rows
