@@ -89,7 +89,7 @@ def write_run(
         {
             "epoch": epoch,
             "loss": 1 / epoch,
-            "train_accuracy": 1 - 0.3 / epoch,
+            "accuracy": 1 - 0.3 / epoch,
             "validation_accuracy": None if epoch == 2 else 0.96 - 0.3 / epoch,
             "firing": [0.3, 0.9],
             "seconds": 1.5,

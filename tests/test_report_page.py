@@ -198,6 +198,24 @@ def test_an_interrupted_last_line_is_left_out_and_other_damage_is_named(tmp_path
         read_record(folder)
 
 
+def test_the_sweep_of_the_calibration_is_cut_to_where_it_changes(tmp_path):
+    folder = write_run(tmp_path / "run", experiment(rule="FirstSpikeRace") | {"rule": {"theta_out": 20.0}})
+    accuracies = [0.4] * 5 + [0.5 + t / 100 for t in range(40)] + [0.3] * 9
+    rows = [{"threshold": float(t), "accuracy": a, "silent": 0.0} for t, a in enumerate(accuracies)]
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    del evaluation["threshold_sweep"]
+    write_json(
+        folder / "evaluation.json", evaluation | {"calibration": {"threshold_shift": 3.0, "sweep": rows}}
+    )
+    run = read_record(folder)
+    assert [row["threshold"] for row in run.sweep] == list(range(4, 46))
+    assert run.chosen_threshold == 23.0
+    text, structure = page(folder)
+    assert "sweep" in structure.sections
+    assert len(re.findall('<tr class="chosen"><td class="n">23</td>', text)) == 1
+    assert "calibration.sweep" not in text
+
+
 def test_flatten_names_objects_by_their_kind():
     tree = {
         "name": "x",

@@ -18,7 +18,7 @@ _LAYER_COLOURS = (BLUE, ORANGE, GREEN, RED, GRAY)
 
 def accuracy_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
     """Training and validation accuracy; None where no epoch has them."""
-    series = {name: _series(epochs, f"{name}_accuracy") for name in ("train", "validation")}
+    series = {"train": _series(epochs, "accuracy"), "validation": _series(epochs, "validation_accuracy")}
     if not any(len(x) for x, _ in series.values()):
         return None
     with style():
@@ -47,8 +47,8 @@ def loss_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
         return to_svg(figure, "loss-per-epoch", "Training loss per epoch")
 
 
-def firing_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
-    """Share of neurons that fire on an image, per layer; None where no epoch has it."""
+def firing_per_epoch(epochs: Sequence[dict[str, Any]], n_hidden: int) -> str | None:
+    """Share of neurons that fire on an image, per layer, `n_hidden` hidden ones first; None where no epoch has it."""
     rows = [(e["epoch"], e["firing"]) for e in epochs if e.get("firing") and "epoch" in e]
     if not rows:
         return None
@@ -57,7 +57,7 @@ def firing_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
         figure = new_figure()
         axes = figure.add_subplot()
         for layer in range(rates.shape[1]):
-            name = "output" if layer == rates.shape[1] - 1 else f"hidden {layer + 1}"
+            name = f"hidden {layer + 1}" if layer < n_hidden else "output"
             colour = _LAYER_COLOURS[layer % len(_LAYER_COLOURS)]
             axes.plot(x, rates[:, layer], color=colour, marker="o", markersize=2.5, label=name)
         axes.set_ylim(0, max(1e-3, 1.08 * float(np.nanmax(rates))))
@@ -186,8 +186,8 @@ def robustness(name: str, points: Sequence[Sequence[float]], xlabel: str) -> str
         return to_svg(figure, f"robustness-{name}", f"Accuracy under {name}")
 
 
-def threshold_sweep(rows: Sequence[dict[str, Any]]) -> str:
-    """Accuracy, silent share and decision time against the output threshold, those that are given."""
+def threshold_sweep(rows: Sequence[dict[str, Any]], chosen: float | None) -> str:
+    """Accuracy, silent share and decision time, where given, against the output threshold; `chosen` is marked."""
     panels = [
         (key, label, colour)
         for key, label, colour in (
@@ -202,8 +202,10 @@ def threshold_sweep(rows: Sequence[dict[str, Any]]) -> str:
         figure = new_figure(5.0, 1.2 + 1.1 * len(panels))
         stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (key, label, colour) in zip(stack, panels, strict=True):
-            axes.plot(x, [row[key] for row in rows], color=colour, marker="o", markersize=3)
+            axes.plot(x, [row[key] for row in rows], color=colour, marker="o", markersize=2.5)
             axes.set_ylabel(label)
+            if chosen is not None:
+                axes.axvline(chosen, color=INK, linewidth=0.7, linestyle=":")
             if key != "decision_time":
                 _percent(axes)
         stack[-1].set_xlabel("output threshold")

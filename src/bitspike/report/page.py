@@ -45,7 +45,9 @@ def render(run: RunRecord) -> str:
         learning=_svgs(
             figures.accuracy_per_epoch(run.epochs),
             figures.loss_per_epoch(run.epochs),
-            figures.firing_per_epoch(run.epochs) if run.timed else None,
+            figures.firing_per_epoch(run.epochs, len(run.part("network", "hidden") or ()))
+            if run.timed
+            else None,
         ),
         errors=_errors(run),
         calibration=_calibration(run),
@@ -53,11 +55,12 @@ def render(run: RunRecord) -> str:
         time=_time(run),
         robustness=_robustness(run),
         sweep=_sweep(run),
-        sweep_rows=run.evaluation.get("threshold_sweep") or [],
+        sweep_rows=_sweep_rows(run),
+        chosen=run.chosen_threshold,
         energy=_energy(run),
         size=_size(run),
         experiment=flatten({k: v for k, v in run.experiment.items() if k != "kind"}),
-        evaluation=flatten(run.evaluation, leave_out=("robustness", "threshold_sweep")),
+        evaluation=flatten(run.evaluation, leave_out=("robustness", "threshold_sweep", "calibration.sweep")),
         manifest=flatten(run.manifest),
         number=_number,
     )
@@ -206,8 +209,19 @@ def _robustness(run: RunRecord) -> list[Markup]:
 
 
 def _sweep(run: RunRecord) -> Markup | None:
-    rows = run.evaluation.get("threshold_sweep")
-    return Markup(figures.threshold_sweep(rows)) if rows and run.timed else None
+    return (
+        Markup(figures.threshold_sweep(run.sweep, run.chosen_threshold)) if run.sweep and run.timed else None
+    )
+
+
+def _sweep_rows(run: RunRecord, most: int = 14) -> list[dict[str, Any]]:
+    """At most about `most` rows for the table, evenly spaced, the chosen one among them."""
+    every = -(-len(run.sweep) // most)
+    return [
+        row
+        for index, row in enumerate(run.sweep)
+        if index % every == 0 or row["threshold"] == run.chosen_threshold
+    ]
 
 
 def _energy(run: RunRecord) -> dict[str, Any] | None:

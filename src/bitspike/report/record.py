@@ -61,6 +61,22 @@ class RunRecord:
         return int(given) if self.timed and given is not None else None
 
     @property
+    def sweep(self) -> list[dict[str, Any]]:
+        """Rows `{threshold, accuracy, silent, decision_time}`, without the ends where nothing changes."""
+        calibration = self.evaluation.get("calibration") or {}
+        rows: list[dict[str, Any]] = self.evaluation.get("threshold_sweep") or calibration.get("sweep") or []
+        figures = [{k: v for k, v in row.items() if k != "threshold"} for row in rows]
+        changes = [i for i in range(1, len(rows)) if figures[i] != figures[i - 1]]
+        return rows[changes[0] - 1 : changes[-1] + 1] if changes else rows
+
+    @property
+    def chosen_threshold(self) -> float | None:
+        """The threshold of the sweep that calibration chose, where the run says so."""
+        start = self.part("rule", "theta_out")
+        shift = (self.evaluation.get("calibration") or {}).get("threshold_shift")
+        return None if start is None or shift is None else float(start + shift)
+
+    @property
     def widths(self) -> tuple[int, ...] | None:
         """Layer widths (inputs, hidden..., classes) where the arrays tell the outer two."""
         hidden = self.part("network", "hidden")
