@@ -49,6 +49,9 @@ class PackedEngine {
         if (isa == "avx2" && best_isa() >= Isa::avx2) run_ = run_avx2;
         if (isa == "avx512" && best_isa() >= Isa::avx512) run_ = run_avx512;
 #endif
+#if defined(__x86_64__) && defined(__GNUC__)
+        net_.counts_bits = __builtin_cpu_supports("avx512vpopcntdq");
+#endif
         if (!run_) throw std::invalid_argument("this machine cannot run the instruction set " + isa);
     }
 
@@ -66,6 +69,11 @@ class PackedEngine {
             for (std::size_t i = 0; i < n_in; ++i)
                 for (std::size_t j = 0; j < n_out; ++j)
                     rows[16 * i + j] = signs.data()[i * bytes + j / 8] >> (j % 8) & 1 ? 1 : -1;
+            auto* columns = take<std::uint64_t>(up(n_in, 64) / 64 * 16);
+            for (std::size_t i = 0; i < n_in; ++i)
+                for (std::size_t j = 0; j < n_out; ++j)
+                    if (rows[16 * i + j] > 0) columns[i / 64 * 16 + j] |= 1ull << (i % 64);
+            y.columns = columns;
             for (std::size_t j = 0; j < n_out; ++j)
                 from[j] = static_cast<std::int16_t>(std::clamp<int>(fires_at.data()[j], -32768, 32767));
             y.rows16 = rows;

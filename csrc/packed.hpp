@@ -21,12 +21,14 @@ struct Layer {
     const float* weights;          // (n_in, real_stride)
     int real_stride;
     const std::int16_t* rows16;      // narrow_output: (n_in, 16) of +1, -1, 0
+    const std::uint64_t* columns;    // narrow_output: (words of n_in, 16): the inputs with +1, per neuron
     const std::int16_t* fires_at16;  // narrow_output: (16)
 };
 
 struct Network {
     const Layer* layers;
     int n_layers, n_in, n_classes, n_steps, delay;
+    bool counts_bits;       // the machine counts the bits of vectors (AVX-512 VPOPCNTDQ)
     bool fires_unprompted;  // a threshold below 0: some neuron fires in step 0 without a spike
 };
 

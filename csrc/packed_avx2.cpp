@@ -30,14 +30,14 @@ struct Avx2 : Portable {
     }
 
     template <bool planes, int n_rows>
-    static int count_bytes(const std::uint64_t* const* rows, int words, int delta, const std::int8_t* half,
-                           std::int8_t* counter, std::uint64_t* alive, std::uint64_t* fresh) {
+    static int count_bytes(const Layer& y, State& s, const std::uint64_t* const* rows, int delta) {
+        const std::int8_t* half = y.half[s.n & 1];
         int fired = 0;
         const __m256i shift = _mm256_set1_epi8(static_cast<char>(delta));
-        for (int w = 0; w < words; ++w) {
+        for (int w = 0; w < y.words; ++w) {
             std::uint64_t reached = 0;
             for (int part = 0; part < 2; ++part) {
-                __m256i* at = reinterpret_cast<__m256i*>(counter + 64 * w + 32 * part);
+                __m256i* at = reinterpret_cast<__m256i*>(s.counter + 64 * w + 32 * part);
                 const __m256i least =
                     _mm256_load_si256(reinterpret_cast<const __m256i*>(half + 64 * w + 32 * part));
                 __m256i sum = _mm256_sub_epi8(_mm256_load_si256(at), shift);
@@ -51,9 +51,9 @@ struct Avx2 : Portable {
                     static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpgt_epi8(least, sum)));
                 reached |= static_cast<std::uint64_t>(~below) << (32 * part);
             }
-            fresh[w] = reached & alive[w];
-            alive[w] ^= fresh[w];
-            fired += count_bits(fresh[w]);
+            s.fresh[w] = reached & s.alive[w];
+            s.alive[w] ^= s.fresh[w];
+            fired += count_bits(s.fresh[w]);
         }
         return fired;
     }
@@ -64,12 +64,12 @@ struct Avx2 : Portable {
                                                 _mm256_load_si256(reinterpret_cast<const __m256i*>(row))));
     }
 
-    static void add16_bits(const std::int16_t* rows, const std::uint64_t* bits, int words, std::int16_t* sum) {
+    static void add16_bits(const Network&, const Layer& y, const std::uint64_t* bits, int, std::int16_t* sum) {
         __m256i* at = reinterpret_cast<__m256i*>(sum);
         __m256i total = _mm256_load_si256(at);
-        for (int w = 0; w < words; ++w)
+        for (int w = 0; 64 * w < y.n_in; ++w)
             for (std::uint64_t rest = bits[w]; rest; rest &= rest - 1) {
-                const std::int16_t* row = rows + 16 * (64 * w + lowest_bit(rest));
+                const std::int16_t* row = y.rows16 + 16 * (64 * w + lowest_bit(rest));
                 total = _mm256_add_epi16(total, _mm256_load_si256(reinterpret_cast<const __m256i*>(row)));
             }
         _mm256_store_si256(at, total);

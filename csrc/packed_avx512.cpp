@@ -26,9 +26,10 @@ struct Avx512 : Portable {
         for (int i = 0; i < n; i += 64) {
             const __mmask64 there = n - i >= 64 ? ~0ull : (1ull << (n - i)) - 1;
             const __m512i block = _mm512_maskz_loadu_epi8(there, pixels + i);
-            std::uint64_t lit = _mm512_mask_cmpge_epu8_mask(there, block, least);
-            for (int q = 0; lit; ++q, lit >>= 16) {
-                const __mmask16 mask = static_cast<__mmask16>(lit);
+            const std::uint64_t lit = _mm512_mask_cmpge_epu8_mask(there, block, least);
+            if (!lit) continue;
+            for (int q = 0; q < 4; ++q) {
+                const __mmask16 mask = static_cast<__mmask16>(lit >> (16 * q));
                 const __m128i bytes = _mm_maskz_loadu_epi8(static_cast<__mmask16>(there >> (16 * q)), pixels + i + 16 * q);
                 const __m512i value = _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), 24);
                 const __m512i key = _mm512_or_si512(value, _mm512_add_epi32(lane, _mm512_set1_epi32(i + 16 * q)));
@@ -76,20 +77,37 @@ struct Avx512 : Portable {
         return count;
     }
 
+    static constexpr bool retires = true;
+
+    // Two passes: in most steps of a long race nobody fires, and the first pass is all there is.
     template <bool planes, int n_rows>
-    static int count_bytes(const std::uint64_t* const* rows, int words, int delta, const std::int8_t* half,
-                           std::int8_t* counter, std::uint64_t* alive, std::uint64_t* fresh) {
-        int fired = 0;
+    static int count_bytes(const Layer& y, State& s, const std::uint64_t* const* rows, int delta) {
+        const std::int8_t* half = s.half[s.n & 1];
+        std::int8_t* const counter = s.counter;  // named here, for a store of bytes may alias the fields of s and y
+        const int words = y.words;
         const __m512i shift = _mm512_set1_epi8(static_cast<char>(delta));
+        __mmask64 any = 0;
         for (int w = 0; w < words; ++w) {
             __m512i sum = _mm512_sub_epi8(_mm512_load_si512(counter + 64 * w), shift);
             for (int k = 0; k < n_rows; ++k)
                 sum = _mm512_mask_add_epi8(sum, rows[k][w], sum, _mm512_set1_epi8(static_cast<char>(planes ? 1 << k : 1)));
             _mm512_store_si512(counter + 64 * w, sum);
-            const __mmask64 reached = _mm512_mask_cmpge_epi8_mask(alive[w], sum, _mm512_load_si512(half + 64 * w));
-            fresh[w] = reached;
-            alive[w] ^= reached;
-            fired += count_bits(reached);
+            any = _kor_mask64(any, _mm512_cmpge_epi8_mask(sum, _mm512_load_si512(half + 64 * w)));
+        }
+        if (!any) return 0;
+        int fired = 0;
+        const __m512i never = _mm512_set1_epi8(127);
+        std::int8_t *const even = s.half[0], *const odd = s.half[1];
+        std::uint64_t *const alive = s.alive, *const fresh = s.fresh;
+        for (int w = 0; w < words; ++w) {
+            const __m512i sum = _mm512_load_si512(counter + 64 * w);
+            const __mmask64 reached = _mm512_cmpge_epi8_mask(sum, _mm512_load_si512(half + 64 * w));
+            _mm512_mask_storeu_epi8(even + 64 * w, reached, never);
+            _mm512_mask_storeu_epi8(odd + 64 * w, reached, never);
+            const std::uint64_t now = reached & alive[w];
+            fresh[w] = now;
+            alive[w] ^= now;
+            fired += count_bits(now);
         }
         return fired;
     }
@@ -112,15 +130,46 @@ struct Avx512 : Portable {
                                                 _mm256_load_si256(reinterpret_cast<const __m256i*>(row))));
     }
 
-    static void add16_bits(const std::int16_t* rows, const std::uint64_t* bits, int words, std::int16_t* sum) {
+    static void add16_bits(const Network& net, const Layer& y, const std::uint64_t* bits, int fired, std::int16_t* sum) {
+        if (net.counts_bits) return count_columns(y, bits, fired, sum);
         __m256i* at = reinterpret_cast<__m256i*>(sum);
         __m256i total = _mm256_load_si256(at);
-        for (int w = 0; w < words; ++w)
+        for (int w = 0; 64 * w < y.n_in; ++w)
             for (std::uint64_t rest = bits[w]; rest; rest &= rest - 1) {
-                const std::int16_t* row = rows + 16 * (64 * w + lowest_bit(rest));
+                const std::int16_t* row = y.rows16 + 16 * (64 * w + lowest_bit(rest));
                 total = _mm256_add_epi16(total, _mm256_load_si256(reinterpret_cast<const __m256i*>(row)));
             }
         _mm256_store_si256(at, total);
+    }
+
+    // U += 2 |bits & column| - |bits|, without a branch per spike.
+    __attribute__((target("avx512vpopcntdq"))) static void count_columns(const Layer& y, const std::uint64_t* bits,
+                                                                         int fired, std::int16_t* sum) {
+        __m512i low = _mm512_setzero_si512(), high = low;
+        for (int w = 0; 64 * w < y.n_in; ++w) {
+            const __m512i word = _mm512_set1_epi64(static_cast<long long>(bits[w]));
+            const std::uint64_t* column = y.columns + 16 * w;
+            low = _mm512_add_epi64(low, _mm512_popcnt_epi64(_mm512_and_si512(word, _mm512_load_si512(column))));
+            high = _mm512_add_epi64(high, _mm512_popcnt_epi64(_mm512_and_si512(word, _mm512_load_si512(column + 8))));
+        }
+        __m256i* at = reinterpret_cast<__m256i*>(sum);
+        const __m256i positive = _mm256_set_m128i(_mm512_cvtepi64_epi16(high), _mm512_cvtepi64_epi16(low));
+        const __m256i change = _mm256_sub_epi16(_mm256_slli_epi16(positive, 1), _mm256_set1_epi16(static_cast<short>(fired)));
+        _mm256_store_si256(at, _mm256_add_epi16(_mm256_load_si256(at), change));
+    }
+
+    static std::uint64_t nonzero64(const std::uint32_t* count) {
+        std::uint64_t mask = 0;
+        for (int q = 0; q < 4; ++q) {
+            const __m512i block = _mm512_load_si512(count + 16 * q);
+            mask |= static_cast<std::uint64_t>(_mm512_test_epi32_mask(block, block)) << (16 * q);
+        }
+        return mask;
+    }
+
+    static std::uint64_t crossed16(const Layer& y, const std::int16_t* sum) {
+        return y.all[0] & _mm256_cmpge_epi16_mask(_mm256_load_si256(reinterpret_cast<const __m256i*>(sum)),
+                                                  _mm256_load_si256(reinterpret_cast<const __m256i*>(y.fires_at16)));
     }
 };
 

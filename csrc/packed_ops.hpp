@@ -43,6 +43,19 @@ inline std::uint64_t spread(std::uint8_t x) {
     return (picked + 0x7f7f7f7f7f7f7f7full) >> 7 & 0x0101010101010101ull;
 }
 
+// What one layer knows of one sample.
+struct State {
+    std::int8_t* counter;  // D, see packed_run.hpp
+    std::int8_t* half[2];  // Ops::retires: the layer's `half`, out of reach for neurons that have fired
+    std::int32_t* wide;    // P
+    std::uint64_t *alive, *fresh, *planes;
+    float* potential;     // real layers
+    std::int16_t* sum16;  // narrow_output
+    std::int64_t n;       // spikes received
+    int budget;
+    bool is_wide;
+};
+
 struct Portable {
     // A block of neurons, one bit each.
     struct Bits {
@@ -94,13 +107,15 @@ struct Portable {
         return count;
     }
 
+    static constexpr bool retires = false;
+
     // Adds n_rows bit rows (row k counts 1, or 2^k with `planes`) to the byte counters, subtracts delta, and marks in
-    // `fresh` the living neurons whose counter has reached `half`. Returns how many.
+    // `fresh` the living neurons whose counter has reached `half`. Returns how many; `fresh` is void where none has.
     template <bool planes, int n_rows>
-    static int count_bytes(const std::uint64_t* const* rows, int words, int delta, const std::int8_t* half,
-                           std::int8_t* counter, std::uint64_t* alive, std::uint64_t* fresh) {
+    static int count_bytes(const Layer& y, State& s, const std::uint64_t* const* rows, int delta) {
+        const std::int8_t* half = y.half[s.n & 1];
         int fired = 0;
-        for (int w = 0; w < words; ++w) {
+        for (int w = 0; w < y.words; ++w) {
             std::uint8_t sum[64], reached[64];
             for (int b = 0; b < 8; ++b) {
                 std::uint64_t lanes = 0;
@@ -108,7 +123,7 @@ struct Portable {
                     lanes += spread(static_cast<std::uint8_t>(rows[k][w] >> (8 * b))) << (planes ? k : 0);
                 std::memcpy(sum + 8 * b, &lanes, 8);
             }
-            std::int8_t* c = counter + 64 * w;
+            std::int8_t* c = s.counter + 64 * w;
             const std::int8_t* h = half + 64 * w;
             for (int j = 0; j < 64; ++j) {
                 c[j] = static_cast<std::int8_t>(static_cast<std::uint8_t>(c[j]) + sum[j] - delta);
@@ -116,9 +131,9 @@ struct Portable {
             }
             std::uint64_t mask = 0;
             for (int j = 0; j < 64; ++j) mask |= static_cast<std::uint64_t>(reached[j]) << j;
-            fresh[w] = mask & alive[w];
-            alive[w] ^= fresh[w];
-            fired += count_bits(fresh[w]);
+            s.fresh[w] = mask & s.alive[w];
+            s.alive[w] ^= s.fresh[w];
+            fired += count_bits(s.fresh[w]);
         }
         return fired;
     }
@@ -141,10 +156,25 @@ struct Portable {
         for (int j = 0; j < 16; ++j) sum[j] = static_cast<std::int16_t>(sum[j] + row[j]);
     }
 
-    // Adds the rows of all set bits.
-    static void add16_bits(const std::int16_t* rows, const std::uint64_t* bits, int words, std::int16_t* sum) {
-        for (int w = 0; w < words; ++w)
-            for (std::uint64_t rest = bits[w]; rest; rest &= rest - 1) add16(rows + 16 * (64 * w + lowest_bit(rest)), sum);
+    // Adds the rows of all `fired` set bits.
+    static void add16_bits(const Network&, const Layer& y, const std::uint64_t* bits, int, std::int16_t* sum) {
+        for (int w = 0; 64 * w < y.n_in; ++w)
+            for (std::uint64_t rest = bits[w]; rest; rest &= rest - 1)
+                add16(y.rows16 + 16 * (64 * w + lowest_bit(rest)), sum);
+    }
+
+    // Which of 64 counts are not 0.
+    static std::uint64_t nonzero64(const std::uint32_t* count) {
+        std::uint64_t mask = 0;
+        for (int k = 0; k < 64; ++k) mask |= static_cast<std::uint64_t>(count[k] != 0) << k;
+        return mask;
+    }
+
+    // One bit per neuron of a narrow output layer that has reached its threshold.
+    static std::uint64_t crossed16(const Layer& y, const std::int16_t* sum) {
+        std::uint64_t mask = 0;
+        for (int j = 0; j < 16; ++j) mask |= static_cast<std::uint64_t>(sum[j] >= y.fires_at16[j]) << j;
+        return mask & y.all[0];
     }
 
     // Adds one row of real weights; n is a multiple of 16.

@@ -12,17 +12,6 @@ namespace {
 constexpr int chunk = 248;        // spikes that eight bit planes can count, a multiple of 8
 constexpr int select_levels = 24; // up to so many levels it pays to search the pixels anew for each
 
-struct State {
-    std::int8_t* counter;   // D
-    std::int32_t* wide;     // P
-    std::uint64_t *alive, *fresh, *planes;
-    float* potential;       // real layers
-    std::int16_t* sum16;    // narrow_output
-    std::int64_t n;         // spikes received
-    int budget;
-    bool is_wide;
-};
-
 // Hands out memory, or with a null base only counts it.
 struct Arena {
     char* base;
@@ -41,8 +30,8 @@ struct Scratch {
     State states[max_layers];
     std::uint32_t *keys, *indices, *sorted, *list[2];
     std::uint32_t* count;                // per step or level
-    std::uint64_t *occupied, *summary;   // bit per step; bit per word of `occupied`
-    int n_summary;
+    std::uint8_t* touched;               // per 64 keys: whether any of their counts is not 0
+    int n_touched;
     std::uint32_t *bucket, *bucket_end;  // occupied steps in order, and where each ends in `sorted`
 
     Scratch(const Network& net, const Inputs& in, Arena& arena) {
@@ -54,6 +43,7 @@ struct Scratch {
             if (y.kind == Kind::binary) {
                 const std::size_t lanes = 64 * static_cast<std::size_t>(y.stride);
                 s.counter = arena.take<std::int8_t>(lanes);
+                for (auto& half : s.half) half = arena.take<std::int8_t>(lanes);
                 s.wide = arena.take<std::int32_t>(lanes);
                 s.planes = arena.take<std::uint64_t>(8 * static_cast<std::size_t>(y.stride));
             }
@@ -72,28 +62,27 @@ struct Scratch {
         list[0] = arena.take<std::uint32_t>(widest + 64);
         list[1] = arena.take<std::uint32_t>(widest + 64);
         const std::size_t n_keys = in.images ? 256 : static_cast<std::size_t>(net.n_steps);
-        count = arena.take<std::uint32_t>(n_keys);
-        occupied = arena.take<std::uint64_t>(n_keys / 64 + 1);
-        summary = arena.take<std::uint64_t>(n_keys / 4096 + 1);
-        n_summary = static_cast<int>(n_keys / 4096 + 1);
+        n_touched = static_cast<int>(n_keys / 512 + 1) * 8;
+        count = arena.take<std::uint32_t>(64 * static_cast<std::size_t>(n_touched));
+        touched = arena.take<std::uint8_t>(static_cast<std::size_t>(n_touched));
         if (arena.base) {
-            std::memset(count, 0, n_keys * sizeof *count);
-            std::memset(occupied, 0, (n_keys / 64 + 1) * sizeof *occupied);
-            std::memset(summary, 0, (n_keys / 4096 + 1) * sizeof *summary);
+            std::memset(count, 0, 64 * static_cast<std::size_t>(n_touched) * sizeof *count);
+            std::memset(touched, 0, static_cast<std::size_t>(n_touched));
         }
     }
 };
 
-// Counts, per neuron, the +1 synapses among m <= 248 spikes, as bit planes: a tree of carry-save adders.
-template <class B, int blocks>
+// Counts, per neuron, the +1 synapses among m < 2^n_planes spikes, as bit planes: a tree of carry-save adders over eight
+// rows at a time (missing ones are the zero row), and a ripple above.
+template <class B, int blocks, int n_planes>
 void sum_planes(const std::uint64_t* signs, int stride, int zero_row, const std::uint32_t* events, int m,
                 std::uint64_t* planes) {
-    B c0[blocks], c1[blocks], c2[blocks], high[blocks][5];
+    constexpr int n_high = n_planes - 3;
+    B c0[blocks], c1[blocks], c2[blocks], high[blocks][n_high > 0 ? n_high : 1];
     for (int b = 0; b < blocks; ++b) {
         c0[b] = c1[b] = c2[b] = B::zero();
         for (auto& plane : high[b]) plane = B::zero();
     }
-    const int n_high = bit_width(static_cast<unsigned>(m)) - 3;
     for (int e = 0; e < m; e += 8) {
         const std::uint64_t* rows[8];
         for (int k = 0; k < 8; ++k) {
@@ -128,14 +117,14 @@ void sum_planes(const std::uint64_t* signs, int stride, int zero_row, const std:
     }
 }
 
-template <class Ops>
-int count_planes(const Layer& y, const std::uint32_t* events, int m, std::uint64_t* planes) {
+template <class Ops, int n_planes>
+void count_planes(const Layer& y, const std::uint32_t* events, int m, std::uint64_t* planes) {
     using B = typename Ops::Bits;
     int w = 0;
     for (; w + 2 * B::words <= y.stride && w + B::words < y.words; w += 2 * B::words)
-        sum_planes<B, 2>(y.signs + w, y.stride, y.n_in, events, m, planes + w);
-    for (; w < y.words; w += B::words) sum_planes<B, 1>(y.signs + w, y.stride, y.n_in, events, m, planes + w);
-    return bit_width(static_cast<unsigned>(m));
+        sum_planes<B, 2, n_planes>(y.signs + w, y.stride, y.n_in, events, m, planes + w);
+    for (; w < y.words; w += B::words)
+        sum_planes<B, 1, n_planes>(y.signs + w, y.stride, y.n_in, events, m, planes + w);
 }
 
 // Spikes that may still arrive before a byte could overflow.
@@ -152,10 +141,10 @@ template <class Ops>
 int step_wide(const Layer& y, State& s, const std::uint32_t* events, int m) {
     for (int from = 0; from < m; from += chunk) {
         const int part = m - from < chunk ? m - from : chunk;
-        const int n_planes = count_planes<Ops>(y, events + from, part, s.planes);
+        count_planes<Ops, 8>(y, events + from, part, s.planes);
         const std::uint64_t* rows[8];
-        for (int k = 0; k < n_planes; ++k) rows[k] = s.planes + k * y.stride;
-        Ops::count_words(rows, n_planes, y.words, s.wide);
+        for (int k = 0; k < 8; ++k) rows[k] = s.planes + k * y.stride;
+        Ops::count_words(rows, bit_width(static_cast<unsigned>(part)), y.words, s.wide);
     }
     int fired = 0;
     const std::int32_t n = static_cast<std::int32_t>(s.n);
@@ -170,6 +159,24 @@ int step_wide(const Layer& y, State& s, const std::uint32_t* events, int m) {
         fired += count_bits(s.fresh[w]);
     }
     return fired;
+}
+
+template <class Ops, int n_rows>
+int step_rows(const Layer& y, State& s, const std::uint32_t* events, int m, int delta) {
+    const std::uint64_t* rows[n_rows];
+    for (int k = 0; k < n_rows; ++k) {
+        const std::uint32_t event = k < m ? events[k] : static_cast<std::uint32_t>(y.n_in);  // the zero row
+        rows[k] = y.signs + static_cast<std::size_t>(event) * static_cast<std::size_t>(y.stride);
+    }
+    return Ops::template count_bytes<false, n_rows>(y, s, rows, delta);
+}
+
+template <class Ops, int n_planes>
+int step_planes(const Layer& y, State& s, const std::uint32_t* events, int m, int delta) {
+    count_planes<Ops, n_planes>(y, events, m, s.planes);
+    const std::uint64_t* rows[n_planes];
+    for (int k = 0; k < n_planes; ++k) rows[k] = s.planes + k * y.stride;
+    return Ops::template count_bytes<true, n_planes>(y, s, rows, delta);
 }
 
 template <class Ops>
@@ -187,28 +194,13 @@ int step_binary(const Layer& y, State& s, const std::uint32_t* events, int m) {
     if (s.is_wide) return step_wide<Ops>(y, s, events, m);
     s.budget -= m;
     const int delta = static_cast<int>((s.n >> 1) - (before >> 1));
-    const std::int8_t* half = y.half[s.n & 1];
-    const std::uint64_t* rows[8];
-    if (m <= 4) {
-        for (int k = 0; k < m; ++k) rows[k] = y.signs + static_cast<std::size_t>(events[k]) * y.stride;
-        switch (m) {
-            case 0: return Ops::template count_bytes<false, 0>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-            case 1: return Ops::template count_bytes<false, 1>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-            case 2: return Ops::template count_bytes<false, 2>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-            case 3: return Ops::template count_bytes<false, 3>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-            default: return Ops::template count_bytes<false, 4>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-        }
-    }
-    const int n_planes = count_planes<Ops>(y, events, m, s.planes);
-    for (int k = 0; k < n_planes; ++k) rows[k] = s.planes + k * y.stride;
-    switch (n_planes) {
-        case 3: return Ops::template count_bytes<true, 3>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-        case 4: return Ops::template count_bytes<true, 4>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-        case 5: return Ops::template count_bytes<true, 5>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-        case 6: return Ops::template count_bytes<true, 6>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-        case 7: return Ops::template count_bytes<true, 7>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-        default: return Ops::template count_bytes<true, 8>(rows, y.words, delta, half, s.counter, s.alive, s.fresh);
-    }
+    // Few cases: a branch that is guessed wrong costs more than the zero rows and planes.
+    if (m <= 2) return step_rows<Ops, 2>(y, s, events, m, delta);
+    if (m <= 4) return step_rows<Ops, 4>(y, s, events, m, delta);
+    if (m <= 7) return step_planes<Ops, 3>(y, s, events, m, delta);
+    if (m <= 31) return step_planes<Ops, 5>(y, s, events, m, delta);
+    if (m <= 63) return step_planes<Ops, 6>(y, s, events, m, delta);
+    return step_planes<Ops, 8>(y, s, events, m, delta);
 }
 
 template <class Ops>
@@ -226,13 +218,6 @@ int step_real(const Layer& y, State& s, const std::uint32_t* events, int m) {
         fired += count_bits(s.fresh[w]);
     }
     return fired;
-}
-
-inline int crossed16(const Layer& y, State& s) {
-    std::uint64_t mask = 0;
-    for (int j = 0; j < 16; ++j) mask |= static_cast<std::uint64_t>(s.sum16[j] >= y.fires_at16[j]) << j;
-    s.fresh[0] = mask & y.all[0];
-    return s.fresh[0] != 0;
 }
 
 inline int list_bits(const std::uint64_t* bits, int words, std::uint32_t* list) {
@@ -278,7 +263,12 @@ struct Race {
             }
             std::memcpy(s.alive, y.all, static_cast<std::size_t>(y.stride) * 8);
             if (y.kind == Kind::real) std::memset(s.potential, 0, static_cast<std::size_t>(y.real_stride) * sizeof(float));
-            else std::memset(s.counter, 0, static_cast<std::size_t>(y.words) * 64);
+            else {
+                const std::size_t lanes = static_cast<std::size_t>(y.words) * 64;
+                std::memset(s.counter, 0, lanes);
+                if (Ops::retires)
+                    for (int odd = 0; odd < 2; ++odd) std::memcpy(s.half[odd], y.half[odd], lanes);
+            }
         }
     }
 
@@ -304,9 +294,10 @@ struct Race {
             if (y.kind == Kind::narrow_output) {
                 if (l == 0)
                     for (int e = 0; e < m; ++e) Ops::add16(y.rows16 + 16 * static_cast<std::size_t>(events[e]), s.sum16);
-                else
-                    Ops::add16_bits(y.rows16, scratch.states[l - 1].fresh, net.layers[l - 1].words, s.sum16);
-                fired = crossed16(y, s);
+                else if (m > 0)
+                    Ops::add16_bits(net, y, scratch.states[l - 1].fresh, m, s.sum16);
+                s.fresh[0] = Ops::crossed16(y, s.sum16);
+                fired = s.fresh[0] != 0;
             } else {
                 if (l > 0 && m > 0) {
                     list_bits(scratch.states[l - 1].fresh, net.layers[l - 1].words, scratch.list[0]);
@@ -359,27 +350,28 @@ struct Race {
 template <class Ops, class StepOf>
 void feed_sorted(Race<Ops>& race, const std::uint32_t* keys, const std::uint32_t* indices, int n, StepOf step_of) {
     Scratch& x = race.scratch;
-    for (int e = 0; e < n; ++e)
-        if (x.count[keys[e]]++ == 0) {
-            x.occupied[keys[e] >> 6] |= 1ull << (keys[e] & 63);
-            x.summary[keys[e] >> 12] |= 1ull << (keys[e] >> 6 & 63);
-        }
+    for (int e = 0; e < n; ++e) {
+        ++x.count[keys[e]];
+        x.touched[keys[e] >> 6] = 1;
+    }
     int buckets = 0;
     std::uint32_t at = 0;
-    for (int h = 0; h < x.n_summary; ++h) {
-        for (std::uint64_t outer = x.summary[h]; outer; outer &= outer - 1) {
-            const std::uint32_t w = static_cast<std::uint32_t>(64 * h + lowest_bit(outer));
-            for (std::uint64_t inner = x.occupied[w]; inner; inner &= inner - 1) {
-                const std::uint32_t key = 64 * w + static_cast<std::uint32_t>(lowest_bit(inner));
+    for (int h = 0; h < x.n_touched; h += 8) {
+        std::uint64_t eight;
+        std::memcpy(&eight, x.touched + h, 8);
+        if (!eight) continue;
+        for (int k = h; k < h + 8; ++k) {
+            if (!x.touched[k]) continue;
+            for (std::uint64_t rest = Ops::nonzero64(x.count + 64 * k); rest; rest &= rest - 1) {
+                const std::uint32_t key = static_cast<std::uint32_t>(64 * k + lowest_bit(rest));
                 const std::uint32_t size = x.count[key];
                 x.count[key] = at;
                 at += size;
                 x.bucket[buckets] = key;
                 x.bucket_end[buckets++] = at;
             }
-            x.occupied[w] = 0;
         }
-        x.summary[h] = 0;
+        std::memset(x.touched + h, 0, 8);
     }
     for (int e = 0; e < n; ++e) x.sorted[x.count[keys[e]]++] = indices[e];
     for (int b = 0; b < buckets; ++b) x.count[x.bucket[b]] = 0;
@@ -399,6 +391,10 @@ std::int64_t run(const Network& net, const Inputs& in, const Outputs& out, std::
     const std::size_t width = static_cast<std::size_t>(net.n_in);
     for (std::size_t sample = begin; sample < end; ++sample) {
         race.reset();
+#if defined(__GNUC__)
+        if (in.images && sample + 1 < end)
+            for (std::size_t i = 0; i < width; i += 64) __builtin_prefetch(in.images + (sample + 1) * width + i);
+#endif
         if (in.images) {
             const Levels& levels = *in.levels;
             const int n = Ops::scan_pixels(in.images + sample * width, net.n_in, levels.dimmest, scratch.keys);
