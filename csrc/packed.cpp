@@ -81,8 +81,10 @@ class PackedEngine {
         } else {
             auto* rows = take<std::uint64_t>((n_in + 1) * stride);
             for (std::size_t i = 0; i < n_in; ++i)
-                for (std::size_t k = 0; k < bytes; ++k)
-                    rows[i * stride + k / 8] |= static_cast<std::uint64_t>(signs.data()[i * bytes + k]) << (8 * (k % 8));
+                for (std::size_t k = 0; k < bytes; ++k) {
+                    const std::uint64_t eight = signs.data()[i * bytes + k];
+                    rows[i * stride + k / 8] |= eight << (8 * (k % 8));
+                }
             auto* whole = take<std::int32_t>(lanes);
             y.signs = rows;
             y.fires_at = whole;
@@ -106,14 +108,16 @@ class PackedEngine {
         y.kind = Kind::real;
         y.real_stride = static_cast<int>(stride);
         auto* rows = take<float>(n_in * stride);
-        for (std::size_t i = 0; i < n_in; ++i) std::memcpy(rows + i * stride, weights.data() + i * n_out, n_out * sizeof(float));
+        for (std::size_t i = 0; i < n_in; ++i)
+            std::memcpy(rows + i * stride, weights.data() + i * n_out, n_out * sizeof(float));
         y.weights = rows;
         for (std::size_t j = 0; j < n_out; ++j) net_.fires_unprompted |= thresholds.data()[j] < 0;
     }
 
-    std::int64_t run_times(In<std::int16_t> times, int threads, Out<std::int64_t> labels, Out<std::int64_t> decision_time,
-                           Out<bool> silent, Out<bool> tied, Out<float> potentials, Out<std::int64_t> n_spikes,
-                           Out<std::int64_t> n_synops) const {
+    // Both runs return -1, or the first sample with a spike time outside 0..n_steps; None is a result left out.
+    std::int64_t run_times(In<std::int16_t> times, int threads, Out<std::int64_t> labels,
+                           Out<std::int64_t> decision_time, Out<bool> silent, Out<bool> tied, Out<float> potentials,
+                           Out<std::int64_t> n_spikes, Out<std::int64_t> n_synops) const {
         const std::size_t n = samples(times);
         return go(Inputs{nullptr, nullptr, times.data()}, n, threads,
                   outputs(n, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));

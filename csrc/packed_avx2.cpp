@@ -43,8 +43,8 @@ struct Avx2 : Portable {
                 __m256i sum = _mm256_sub_epi8(_mm256_load_si256(at), shift);
                 for (int k = 0; k < n_rows; ++k) {
                     const __m256i set = expand(static_cast<std::uint32_t>(rows[k][w] >> (32 * part)));
-                    sum = planes ? _mm256_add_epi8(sum, _mm256_and_si256(set, _mm256_set1_epi8(static_cast<char>(1 << k))))
-                                 : _mm256_sub_epi8(sum, set);
+                    const __m256i worth = _mm256_set1_epi8(static_cast<char>(planes ? 1 << k : 1));
+                    sum = _mm256_add_epi8(sum, _mm256_and_si256(set, worth));
                 }
                 _mm256_store_si256(at, sum);
                 const std::uint32_t below =

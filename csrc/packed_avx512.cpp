@@ -1,3 +1,8 @@
+// GCC 12 takes the "undefined" operands inside its own AVX-512 header for mistakes of ours.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 
 #include "packed_run.hpp"
@@ -30,7 +35,8 @@ struct Avx512 : Portable {
             if (!lit) continue;
             for (int q = 0; q < 4; ++q) {
                 const __mmask16 mask = static_cast<__mmask16>(lit >> (16 * q));
-                const __m128i bytes = _mm_maskz_loadu_epi8(static_cast<__mmask16>(there >> (16 * q)), pixels + i + 16 * q);
+                const __mmask16 near = static_cast<__mmask16>(there >> (16 * q));
+                const __m128i bytes = _mm_maskz_loadu_epi8(near, pixels + i + 16 * q);
                 const __m512i value = _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), 24);
                 const __m512i key = _mm512_or_si512(value, _mm512_add_epi32(lane, _mm512_set1_epi32(i + 16 * q)));
                 _mm512_storeu_si512(keys + count, _mm512_maskz_compress_epi32(mask, key));
@@ -89,8 +95,10 @@ struct Avx512 : Portable {
         __mmask64 any = 0;
         for (int w = 0; w < words; ++w) {
             __m512i sum = _mm512_sub_epi8(_mm512_load_si512(counter + 64 * w), shift);
-            for (int k = 0; k < n_rows; ++k)
-                sum = _mm512_mask_add_epi8(sum, rows[k][w], sum, _mm512_set1_epi8(static_cast<char>(planes ? 1 << k : 1)));
+            for (int k = 0; k < n_rows; ++k) {
+                const __m512i worth = _mm512_set1_epi8(static_cast<char>(planes ? 1 << k : 1));
+                sum = _mm512_mask_add_epi8(sum, rows[k][w], sum, worth);
+            }
             _mm512_store_si512(counter + 64 * w, sum);
             any = _kor_mask64(any, _mm512_cmpge_epi8_mask(sum, _mm512_load_si512(half + 64 * w)));
         }
@@ -130,7 +138,8 @@ struct Avx512 : Portable {
                                                 _mm256_load_si256(reinterpret_cast<const __m256i*>(row))));
     }
 
-    static void add16_bits(const Network& net, const Layer& y, const std::uint64_t* bits, int fired, std::int16_t* sum) {
+    static void add16_bits(const Network& net, const Layer& y, const std::uint64_t* bits, int fired,
+                           std::int16_t* sum) {
         if (net.counts_bits) return count_columns(y, bits, fired, sum);
         __m256i* at = reinterpret_cast<__m256i*>(sum);
         __m256i total = _mm256_load_si256(at);
@@ -154,7 +163,8 @@ struct Avx512 : Portable {
         }
         __m256i* at = reinterpret_cast<__m256i*>(sum);
         const __m256i positive = _mm256_set_m128i(_mm512_cvtepi64_epi16(high), _mm512_cvtepi64_epi16(low));
-        const __m256i change = _mm256_sub_epi16(_mm256_slli_epi16(positive, 1), _mm256_set1_epi16(static_cast<short>(fired)));
+        const __m256i all = _mm256_set1_epi16(static_cast<short>(fired));
+        const __m256i change = _mm256_sub_epi16(_mm256_slli_epi16(positive, 1), all);
         _mm256_store_si256(at, _mm256_add_epi16(_mm256_load_si256(at), change));
     }
 

@@ -1,4 +1,4 @@
-// The innermost loops of packed inference, in portable C++; a file for one instruction set overrides what it does better.
+// The innermost loops of packed inference, in portable C++; an instruction set overrides what it does better.
 // Everything here has internal linkage, so that code compiled for one instruction set is never linked into another.
 #pragma once
 #include <cstring>
@@ -45,7 +45,7 @@ inline std::uint64_t spread(std::uint8_t x) {
 
 // What one layer knows of one sample.
 struct State {
-    std::int8_t* counter;  // D, see packed_run.hpp
+    std::int8_t* counter;  // D, see packed_layers.hpp
     std::int8_t* half[2];  // Ops::retires: the layer's `half`, out of reach for neurons that have fired
     std::int32_t* wide;    // P
     std::uint64_t *alive, *fresh, *planes;
