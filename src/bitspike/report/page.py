@@ -214,7 +214,7 @@ def _sweep(run: RunRecord) -> Markup | None:
     )
 
 
-def _sweep_rows(run: RunRecord, most: int = 14) -> list[dict[str, Any]]:
+def _sweep_rows(run: RunRecord, most: int = 10) -> list[dict[str, Any]]:
     """At most about `most` rows for the table, evenly spaced, the chosen one among them."""
     every = -(-len(run.sweep) // most)
     return [
