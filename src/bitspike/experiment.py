@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -143,6 +144,6 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
         return tree
     if kind is float and type(tree) is int and abs(tree) < 2**1023:
         return float(tree)
-    if type(tree) is not kind:
+    if type(tree) is not kind or (kind is float and not math.isfinite(tree)):
         raise UsageError(f"{where}: {tree!r} is not of type {kind.__name__}")
     return tree

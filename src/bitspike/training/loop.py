@@ -8,6 +8,7 @@ later one) is calibrated on them and meets the test data once.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def train(
             return _Run(experiment, folder, dataset, parts, group, progress and group.is_first).result()
         except KeyboardInterrupt:
             if group.is_first:
-                print(f"\nstopped; go on with: bitspike train --resume {folder.path}", flush=True)
+                print(f"\nstopped; go on with: bitspike train --resume {folder.path}", file=sys.stderr)
             raise
 
 
@@ -106,8 +107,8 @@ def _folder(experiment: Experiment, out: Path | str | None, resume: bool, group:
         return folder
     path = default_path(experiment.name) if out is None else Path(out)
     if group.is_first:
-        RunFolder.create(path, experiment)
-    return RunFolder(Path(group.tell(path)))
+        RunFolder.require_free(path)
+    return RunFolder(Path(group.tell(str(path))))
 
 
 class _Run:
@@ -149,6 +150,8 @@ class _Run:
         self.epoch, self.best_epoch, self.best_accuracy = 0, 0, -1.0
         self.best: dict[str, Tensor] = {}
         self.finished = False
+        if group.is_first and not (folder.path / "experiment.json").exists():
+            RunFolder.create(folder.path, experiment)
         self._restore()
 
         data = {

@@ -27,19 +27,26 @@ class RunFolder:
     @staticmethod
     def create(path: Path, experiment: Experiment) -> RunFolder:
         """Make the folder and write experiment.json; a folder that is not empty raises `UsageError`."""
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file; give a folder to write the run to")
+        RunFolder.require_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            held = sorted(entry.name for entry in path.iterdir() if not entry.name.endswith(".tmp"))
         except OSError as error:
             raise cannot_write(path, error) from error
+        write_atomically(path / "experiment.json", experiment.to_json().encode())
+        return RunFolder(path)
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Refuse, with `UsageError`, a place where a new run would meet another one or a user's files."""
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise UsageError(f"{path} is a file; give a folder to write the run to")
+        held = sorted(entry.name for entry in path.iterdir() if not entry.name.endswith(".tmp"))
         if "experiment.json" in held:
             raise UsageError(f"{path} already holds a run; resume it or give another folder")
         if held:
             raise UsageError(f"{path} is not empty (it holds {held[0]!r}); give a new or an empty folder")
-        write_atomically(path / "experiment.json", experiment.to_json().encode())
-        return RunFolder(path)
 
     @staticmethod
     def open(path: Path) -> RunFolder:
