@@ -7,25 +7,37 @@ docs/training.md. The networks are defined in section 13 of the S4NN and BS4NN s
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+from math import sqrt
+
 from bitspike.coding import Pixel
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.bnn import BNN
 from bitspike.settings import Network, Optimizer
 from bitspike.weights import Weights
 
-_WEIGHTS = Weights(kind="binary", hidden=(-0.01, 0.01), output=(-0.01, 0.01), clip=1.0)
+# As defined: latents start as Glorot's, Adam goes from 1e-3 to 1e-5; alpha starts at 1/sqrt(n_in) (rules.bnn).
 _OPTIMIZER = Optimizer(
-    lr=1e-3, lr_threshold=1e-2, lr_output_threshold=1e-3, schedule="exponential", final=0.01
+    lr=1e-3, lr_threshold=1e-3, lr_output_threshold=1e-3, schedule="exponential", final=0.01
 )
 
+
+def _glorot(*widths: int) -> Weights:
+    """Uniform within sqrt(6 / (n_in + n_out)) of 0, in the hidden and in the output layer."""
+    hidden, output = (sqrt(6 / (n_in + n_out)) for n_in, n_out in pairwise(widths))
+    return Weights(kind="binary", hidden=(-hidden, hidden), output=(-output, output), clip=1.0)
+
+
+# Few images make few steps: larger ones.
 bnn_digits = Experiment(
     name="bnn-digits",
     data=Data("digits"),
     coding=Pixel(),
     network=Network(hidden=(200,)),
-    weights=_WEIGHTS,
+    weights=_glorot(64, 200, 10),
     rule=BNN(),
-    optimizer=_OPTIMIZER,
+    optimizer=replace(_OPTIMIZER, lr=1e-2),
     training=Training(epochs=60, batch_size=20),
 )
 
@@ -34,10 +46,10 @@ bnn_mnist = Experiment(
     data=Data("mnist"),
     coding=Pixel(),
     network=Network(hidden=(600,)),
-    weights=_WEIGHTS,
+    weights=_glorot(784, 600, 10),
     rule=BNN(),
     optimizer=_OPTIMIZER,
-    training=Training(epochs=25),
+    training=Training(epochs=20),
 )
 
 bnn_fashion = Experiment(
@@ -45,8 +57,8 @@ bnn_fashion = Experiment(
     data=Data("fashion"),
     coding=Pixel(),
     network=Network(hidden=(1000,)),
-    weights=_WEIGHTS,
+    weights=_glorot(784, 1000, 10),
     rule=BNN(),
     optimizer=_OPTIMIZER,
-    training=Training(epochs=25),
+    training=Training(epochs=20),
 )

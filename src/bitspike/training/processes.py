@@ -42,7 +42,7 @@ class Processes:
         if self.size == 1:
             return model
         wrapped = DistributedDataParallel(model, broadcast_buffers=False)
-        wrapped.register_comm_hook(self, _weighted_mean)
+        wrapped.register_comm_hook(self, lambda own, bucket: _weighted_mean(own, bucket))
         return wrapped
 
     def total(self, figures: list[float]) -> list[float]:
