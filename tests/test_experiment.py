@@ -125,7 +125,7 @@ def test_what_is_no_experiment_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "9" * 400])
 def test_step_sizes_that_are_no_numbers_are_refused(number: str) -> None:
-    text = bnn_digits.to_json().replace('"lr": 0.001', f'"lr": {number}')
+    text = bnn_digits.to_json().replace(f'"lr": {bnn_digits.optimizer.lr}', f'"lr": {number}')
     assert text != bnn_digits.to_json()
     with pytest.raises(UsageError, match="lr"):
         Experiment.from_json(text)

@@ -211,7 +211,7 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
 
 
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
-    experiment = small(training=Training(epochs=40, batch_size=20), network=Network(hidden=(60,)))
+    experiment = small(training=Training(epochs=25, batch_size=20), network=Network(hidden=(60,)))
     asked = tmp_path / "experiment.json"
     asked.write_text(experiment.to_json())
     train(experiment, tmp_path / "whole", progress=False)
@@ -220,13 +220,13 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
     wait_for((folder / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert 1 <= len(RunFolder(folder).metrics()) < 40
+    assert 1 <= len(RunFolder(folder).metrics()) < 25
     process = start("", folder)
     lines = len(RunFolder(folder).metrics())
     wait_for(lambda: len(RunFolder(folder).metrics()) > lines + 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert len(RunFolder(folder).metrics()) < 40
+    assert len(RunFolder(folder).metrics()) < 25
     resume(folder, progress=False)
     assert files(folder) == files(tmp_path / "whole")
     assert timeless(folder) == timeless(tmp_path / "whole")
@@ -388,7 +388,8 @@ def test_memory_does_not_grow_with_epochs(tmp_path: Path, monkeypatch: pytest.Mo
 
     def measured(folder: RunFolder, figures: dict[str, Any]) -> None:
         write(folder, figures)
-        sizes.append(tracemalloc.get_traced_memory()[0] + tensor_bytes())
+        if figures["epoch"] in (6, 12):
+            sizes.append(tracemalloc.get_traced_memory()[0] + tensor_bytes())
 
     monkeypatch.setattr(RunFolder, "append_metrics", measured)
     tracemalloc.start()
@@ -396,7 +397,7 @@ def test_memory_does_not_grow_with_epochs(tmp_path: Path, monkeypatch: pytest.Mo
     result = train(wide, tmp_path / "run", progress=False)
     tracemalloc.stop()
     model = sum(4 * parameter.numel() for parameter in result.model.parameters())
-    assert max(sizes[6:]) - sizes[5] < model, sizes
+    assert sizes[1] - sizes[0] < model, sizes
 
 
 def tensor_bytes() -> int:
