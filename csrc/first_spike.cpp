@@ -235,7 +235,7 @@ ByInput sort_by_input(const Spikes& x, const float* values, std::size_t width) {
 template <class Maximum>
 nb::tuple layer_backward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts, In<std::int32_t, 1> n_active,
                          In<Maximum, 3> maxima, In<float, 1> threshold, In<float, 3> gradient, std::optional<In<float, 2>> next,
-                         float width, bool want_potential, int threads, const std::string& isa) {
+                         std::optional<In<bool, 2>> keep, float width, bool want_potential, int threads, const std::string& isa) {
     const Kernels& kernels = choose(isa);
     const Spikes x = view(events, starts, n_active);
     const int n_out = static_cast<int>(threshold.shape(0)), tiles = tiles_of(n_out, kTile);
@@ -243,12 +243,13 @@ nb::tuple layer_backward(In<std::int32_t, 2> events, In<std::int32_t, 2> starts,
     require(static_cast<int>(maxima.shape(0)) == x.batch && static_cast<int>(maxima.shape(1)) == x.slots &&
                 static_cast<int>(maxima.shape(2)) == tiles * kTile && static_cast<int>(gradient.shape(0)) == x.batch &&
                 static_cast<int>(gradient.shape(1)) == x.slots && static_cast<int>(gradient.shape(2)) == (next ? n_next : n_out) &&
-                (!next || static_cast<int>(next->shape(0)) == n_out),
-            "shapes of maxima, gradient, threshold and the layer above do not fit");
+                (!next || static_cast<int>(next->shape(0)) == n_out) &&
+                (!keep || (static_cast<int>(keep->shape(0)) == x.batch && static_cast<int>(keep->shape(1)) == n_out)),
+            "shapes of maxima, gradient, threshold, keep and the layer above do not fit");
     std::vector<float> thresholds(static_cast<std::size_t>(tiles) * kTile, 3.0e38f);
     std::copy(threshold.data(), threshold.data() + n_out, thresholds.begin());
     const Layer layer = {n_out, tiles * kTile, thresholds.data(), nullptr, nullptr};
-    const Gradient source = {gradient.data(), next ? next->data() : nullptr, n_next};
+    const Gradient source = {gradient.data(), next ? next->data() : nullptr, n_next, keep ? keep->data() : nullptr};
     const ByInput by_input = sort_by_input(x, gradient.data(), gradient.shape(2));
     auto d_weight = make<float>({std::size_t(x.n_in), std::size_t(n_out)});
     auto d_threshold = make<float>({std::size_t(n_out)});
@@ -321,9 +322,9 @@ void bind_first_spike(nanobind::module_& m) {
     m.def("layer_forward", &fs::layer_forward);
     using namespace nanobind::literals;
     m.def("layer_backward_binary", &fs::layer_backward<std::int16_t>, "events"_a, "starts"_a, "n_active"_a, "maxima"_a, "threshold"_a,
-          "gradient"_a, "next"_a.none(), "width"_a, "want_potential"_a, "threads"_a, "isa"_a);
+          "gradient"_a, "next"_a.none(), "keep"_a.none(), "width"_a, "want_potential"_a, "threads"_a, "isa"_a);
     m.def("layer_backward_real", &fs::layer_backward<float>, "events"_a, "starts"_a, "n_active"_a, "maxima"_a, "threshold"_a,
-          "gradient"_a, "next"_a.none(), "width"_a, "want_potential"_a, "threads"_a, "isa"_a);
+          "gradient"_a, "next"_a.none(), "keep"_a.none(), "width"_a, "want_potential"_a, "threads"_a, "isa"_a);
     m.def("readout_forward", &fs::readout_forward);
     m.def("readout_backward", &fs::readout_backward);
     m.def("race_loss", &fs::race_loss);

@@ -31,11 +31,13 @@ struct Layer {
 };
 
 // dL/ds of a layer: as it is, (batch, slots, n_out), where n_next is 0; else as the product of `values`, (batch, slots,
-// n_next), with the weights `next` (n_out, n_next) of the layer above.
+// n_next), with the weights `next` (n_out, n_next) of the layer above. `keep` (batch, n_out), where given, is 0 for the
+// neurons whose spike was lost.
 struct Gradient {
     const float* values;
     const float* next;
     int n_next;
+    const bool* keep;
 };
 
 // The events of the samples with a gradient ("live"), sorted by input: those of input i are places[starts[i]..starts[i+1]),

@@ -158,7 +158,11 @@ static void backward(const Spikes& x, const Layer& layer, const Maximum* maxima,
         for (int k = 0; k < groups; ++k) {
             const f16 bound = load(layer.thresholds + first + 16 * k);
             const int part = std::min(16, lanes - 16 * k);
-            f16 pending{}, run{}, sum{};
+            f16 pending{}, run{}, sum{}, kept = one;
+            if (gradient.keep) {
+                const bool* keep = gradient.keep + static_cast<std::size_t>(b) * layer.n_out + first + 16 * k;
+                for (int j = 0; j < part; ++j) kept[j] = keep[j] ? 1.0f : 0.0f;
+            }
             f16 here = read_maxima(m + static_cast<std::size_t>(used - 1) * layer.n_padded + 16 * k);
             for (int a = used - 1; a >= 0; --a) {
                 f16 g{};
@@ -178,7 +182,7 @@ static void backward(const Spikes& x, const Layer& layer, const Maximum* maxima,
                 f16 distance = (here - bound) * scale;
                 distance = distance < zero ? -distance : distance;
                 const f16 psi = one - distance;
-                const f16 d = g * (psi > zero ? psi : zero);
+                const f16 d = g * (psi > zero ? psi : zero) * kept;
                 sum += d;
                 pending += d;
                 const i16 attained = here > before;

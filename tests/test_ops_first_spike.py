@@ -81,9 +81,14 @@ def test_native_equals_reference(shape, isa):
     dense = (
         torch.randn((len(times), slow.n_slots, n_hidden), generator=torch.Generator().manual_seed(1)) * active
     )
-    for source, above in ((gradient, out), (dense, None)):
-        expected = reference.layer_backward(slow, slow_maxima, threshold, source, above, 4.0, binary, True)
-        found = native.layer_backward(fast, fast_maxima, threshold, source, above, 4.0, binary, True, isa)
+    keep = torch.rand((len(times), n_hidden), generator=torch.Generator().manual_seed(2)) < 0.7
+    for source, above, kept in ((gradient, out, None), (dense, None, None), (gradient, out, keep)):
+        expected = reference.layer_backward(
+            slow, slow_maxima, threshold, source, above, kept, 4.0, binary, True
+        )
+        found = native.layer_backward(
+            fast, fast_maxima, threshold, source, above, kept, 4.0, binary, True, isa
+        )
         for a, b in zip(expected, found, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -104,7 +109,9 @@ def test_instruction_sets_and_threads_agree_to_the_bit():
             for isa in ISAS:
                 spikes = native.sort_times(times, 40)
                 maxima, slots = native.layer_forward(spikes, weight, threshold, True, isa)
-                back = native.layer_backward(spikes, maxima, threshold, gradient, out, 4.0, True, True, isa)
+                back = native.layer_backward(
+                    spikes, maxima, threshold, gradient, out, None, 4.0, True, True, isa
+                )
                 active = (torch.arange(spikes.n_slots) < spikes.n_active[:, None])[:, :, None]
                 results.append((torch.where(active, maxima, 0), slots, *back))
     finally:

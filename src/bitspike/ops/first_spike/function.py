@@ -50,10 +50,16 @@ class _Hidden(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         threshold, weight = ctx.saved_tensors
-        if ctx.keep is not None:
-            gradient = gradient * ctx.keep[:, None, :]
         d_weight, d_threshold, d_potential = ctx.ops.layer_backward(
-            ctx.spikes, ctx.maxima, threshold, gradient, None, ctx.width, ctx.binary, ctx.needs_input_grad[0]
+            ctx.spikes,
+            ctx.maxima,
+            threshold,
+            gradient,
+            None,
+            ctx.keep,
+            ctx.width,
+            ctx.binary,
+            ctx.needs_input_grad[0],
         )
         d_steps = d_potential @ weight.T if d_potential is not None else None
         return d_steps, d_weight, d_threshold, None, None, None, None, None
@@ -89,15 +95,18 @@ class _HiddenReadout(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         threshold, weight, out_weight = ctx.saved_tensors
         d_out_weight, d_out_threshold = ctx.ops.readout_backward(ctx.hidden, gradient)
-        above: Tensor | None = out_weight
-        d_steps = None
-        if ctx.keep is not None:  # a lost spike passes no gradient
-            gradient, above = (gradient @ out_weight.T) * ctx.keep[:, None, :], None
         d_weight, d_threshold, d_potential = ctx.ops.layer_backward(
-            ctx.spikes, ctx.maxima, threshold, gradient, above, ctx.width, ctx.binary, ctx.needs_input_grad[0]
+            ctx.spikes,
+            ctx.maxima,
+            threshold,
+            gradient,
+            out_weight,
+            ctx.keep,
+            ctx.width,
+            ctx.binary,
+            ctx.needs_input_grad[0],
         )
-        if d_potential is not None:
-            d_steps = d_potential @ weight.T
+        d_steps = d_potential @ weight.T if d_potential is not None else None
         return d_steps, d_weight, d_threshold, d_out_weight, d_out_threshold, None, None, None, None, None
 
 

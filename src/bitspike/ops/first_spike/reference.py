@@ -57,13 +57,14 @@ def layer_forward(spikes: Spikes, weight: Tensor, threshold: Tensor, binary: boo
 
 
 def layer_backward(
-    spikes: Spikes, maxima: Tensor, threshold: Tensor, gradient: Tensor, above: Tensor | None, width: float,
-    binary: bool, potential: bool,
+    spikes: Spikes, maxima: Tensor, threshold: Tensor, gradient: Tensor, above: Tensor | None,
+    keep: Tensor | None, width: float, binary: bool, potential: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
     """From dL/ds `(batch, n_slots, n_out)`: dL/dW, dL/dthreshold and, if asked for, dL/dV.
 
     With `above`, the weights `(n_out, n_next)` of the next layer, `gradient` is that layer's dL/dV
-    `(batch, n_slots, n_next)` and dL/ds = gradient above^T   (4).
+    `(batch, n_slots, n_next)` and dL/ds = gradient above^T   (4). Neurons not in
+    `keep` `(batch, n_out)` bool lost their spike and get no gradient.
 
     D(a) = dL/ds(a) psi((M(a) - threshold)/width), psi(x) = max(0, 1 - |x|)   (5)
     dL/dthreshold = -sum D   (6);   dL/dV(b) = sum of the D(a) whose maximum was attained in slot b, first on ties   (7)
@@ -71,6 +72,8 @@ def layer_backward(
     """
     if above is not None:
         gradient = gradient @ above.T
+    if keep is not None:
+        gradient = gradient * keep[:, None, :]
     psi = (1 - ((maxima - threshold) / width).abs()).clamp(min=0)
     d = gradient * psi * _active(spikes)[:, :, None].to(gradient.dtype)
     before = torch.cat([torch.full_like(maxima[:, :1], -torch.inf), maxima[:, :-1]], 1)
