@@ -40,7 +40,7 @@ pytest: native  ## the tests alone
 	$(BIN)/python -m pytest
 
 bench: native  ## the benchmarks, small
-	for name in inference training steps epoch; do $(BIN)/bitspike bench $$name || exit 1; done
+	$(BIN)/bitspike bench all
 
 # Without their dependencies: spikingjelly and norse ask for torchvision, which the timed parts do not use.
 bench-rivals: native  ## install the libraries that the benchmarks compare with

@@ -158,3 +158,22 @@ def test_a_reader_that_leaves_early_is_no_error_message() -> None:
     command = f"set -o pipefail; {sys.executable} -m bitspike data list | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+def test_bench_runs_one_or_all_and_lists(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def quick() -> list[dict[str, object]]:
+        """How quick it is."""
+        return [{"subject": "this", "microseconds": 1.5}, {"subject": "that", "microseconds": 3.0}]
+
+    monkeypatch.setattr("bitspike.bench.BENCHMARKS", {"quick": quick})
+    assert main(["bench", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"benchmarks": {"quick": "How quick it is."}}
+    for name in ("quick", "all"):
+        assert main(["bench", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["results"]["quick"][1]["microseconds"] == 3.0
+    assert main(["bench", "quick"]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["quick", "subject", "microseconds"]
+    assert main(["bench", "quikc"]) == 2
+    assert "did you mean quick?" in capsys.readouterr().err

@@ -41,6 +41,30 @@ def test_without_a_compiler_the_wheel_is_pure_python(pure_wheel: Path) -> None:
     assert not [name for name in names if name.endswith((".so", ".pyd"))]
 
 
+def test_the_pure_wheel_trains_and_decides_on_the_reference_back_end(pure_wheel: Path) -> None:
+    """Read straight from the wheel's folder, past an editable install of this checkout."""
+    folder = pure_wheel.parent / "unpacked"
+    zipfile.ZipFile(pure_wheel).extractall(folder)
+    code = f"""
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if not type(f).__module__.startswith("_editable")]
+sys.path.insert(0, {str(folder)!r})
+import bitspike, numpy as np
+from bitspike.cli.doctor import doctor
+from bitspike.estimator import BitspikeClassifier
+assert bitspike.__file__.startswith({str(folder)!r}), bitspike.__file__
+X = np.random.default_rng(0).normal(size=(60, 2))
+y = X[:, 0] > 0
+model = BitspikeClassifier((16,), epochs=20, batch_size=10, random_state=0).fit(X, y)
+assert model.model_.backend == "reference"
+assert model.score(X, y) > 0.8, model.score(X, y)
+native = doctor()["native"]
+assert not native["there"] and native["mend"]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_constraints_hold_one_exact_version_per_package() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pins = dict(re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups() for line in lines)  # type: ignore[union-attr]

@@ -12,23 +12,24 @@ from bitspike.errors import UsageError
 
 
 def bench(name: tyro.conf.Positional[str | None] = None) -> dict[str, Any]:
-    """Run one benchmark, small, or list those there are.
+    """Run one benchmark, or all of them, or list those there are.
 
     example: bitspike bench inference
 
     Args:
-        name: a benchmark; without it they are listed
+        name: a benchmark, or `all`; without it they are listed
     """
     from bitspike.bench import BENCHMARKS
 
     if name is None:
         lines = {known: (function.__doc__ or "").split("\n")[0] for known, function in BENCHMARKS.items()}
         return {"benchmarks": lines}
-    if name not in BENCHMARKS:
+    if name != "all" and name not in BENCHMARKS:
         raise UsageError(
             f"there is no benchmark {name!r}{nearest(name, BENCHMARKS)}; bitspike bench lists them"
         )
-    return {"name": name, "rows": BENCHMARKS[name]()}
+    chosen = BENCHMARKS if name == "all" else {name: BENCHMARKS[name]}
+    return {"results": {known: measure() for known, measure in chosen.items()}}
 
 
 def command(arguments: list[str]) -> Command:
@@ -36,8 +37,10 @@ def command(arguments: list[str]) -> Command:
 
 
 def show(result: dict[str, Any]) -> None:
-    if "rows" in result:
-        rows: list[dict[str, Any]] = result["rows"]
-        table(list(rows[0]), (row.values() for row in rows))
-    else:
+    if "results" not in result:
         table(["benchmark", "what it measures"], result["benchmarks"].items())
+        return
+    rows: list[dict[str, Any]]
+    for name, rows in result["results"].items():
+        print(f"\n{name}")
+        table(list(rows[0]), (row.values() for row in rows))
