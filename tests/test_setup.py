@@ -55,7 +55,7 @@ from bitspike.estimator import BitspikeClassifier
 assert bitspike.__file__.startswith({str(folder)!r}), bitspike.__file__
 X = np.random.default_rng(0).normal(size=(60, 2))
 y = X[:, 0] > 0
-model = BitspikeClassifier((16,), epochs=20, batch_size=10, random_state=0).fit(X, y)
+model = BitspikeClassifier((16,), epochs=40, batch_size=10, random_state=0).fit(X, y)
 assert model.model_.backend == "reference"
 assert model.score(X, y) > 0.8, model.score(X, y)
 native = doctor()["native"]

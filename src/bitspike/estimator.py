@@ -49,7 +49,7 @@ class BitspikeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         hidden: Sequence[int] = (128,),
         weights: Literal["binary", "real"] = "binary",
-        epochs: int = 40,
+        epochs: int = 100,
         batch_size: int = 32,
         lr: float | None = None,
         n_steps: int = 16,
