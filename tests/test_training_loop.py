@@ -26,6 +26,7 @@ from bitspike.experiment import Data, Experiment, Training
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.rules.s4nn import S4NN
 from bitspike.settings import Network, Optimizer
 from bitspike.training import RunFolder, load_model, resume, train
 from bitspike.training import loop as loop_module
@@ -171,6 +172,11 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path: Path) -> None:
         {"training": Training(epochs=3, batch_size=50, shuffle="replacement", evaluate_every=2)},
         {"optimizer": Optimizer(name="sgd", lr=0.01, schedule="cosine")},
         {"coding": FirstSpike(8), "rule": FirstSpikeRace(theta_out=4.0, width=4.0, dropout=0.2)},
+        {
+            "coding": FirstSpike(8),
+            "rule": S4NN(gamma=1, thresholds=(5.0, 5.0), alpha=1.0, dead_share=0.05),
+            "optimizer": Optimizer("sgd", lr=0.1),
+        },
     ],
 )
 def test_resumed_runs_end_in_the_same_bits(

@@ -33,7 +33,7 @@ from bitspike.training.evaluate import encode, evaluate, predict_all
 from bitspike.training.manifest import manifest
 from bitspike.training.processes import Processes, processes
 from bitspike.training.progress import Display, Totals
-from bitspike.training.randomness import generator
+from bitspike.training.randomness import generator, order
 from bitspike.training.run_folder import RunFolder, default_path
 
 N_SAMPLE = 1000
@@ -186,8 +186,8 @@ class _Run:
     def _run_epoch(self, epoch: int) -> None:
         settings, seed = self.experiment.training, self.experiment.seed
         distortion, noise = generator(seed, "augment", epoch), generator(seed, "rule", epoch, self.group.rank)
-        order = _order(settings.shuffle, len(self.labels), generator(seed, "shuffle", epoch))
-        batches = torch.split(order, settings.batch_size)
+        images = order(settings.shuffle, len(self.labels), generator(seed, "shuffle", epoch))
+        batches = torch.split(images, settings.batch_size)
         totals, done, began = Totals(), 0, time.perf_counter()
         for index, batch in enumerate(batches):
             self._set_step_sizes((epoch - 1 + index / len(batches)) / settings.epochs)
@@ -216,12 +216,13 @@ class _Run:
 
     def _batch(self, rows: Tensor, distortion: torch.Generator) -> Batch:
         own = self.group.shard(rows)
+        labels = self.labels.index_select(0, own)
         if self.inputs is not None:
-            return Batch(self.inputs[own], self.labels[own])
+            return Batch(self.inputs.index_select(0, own), labels)
         assert self.images is not None
         # All processes distort the whole batch, so that the result does not depend on how many there are.
-        distorted = self.group.shard(self.experiment.augment(self.images[rows], distortion))
-        return Batch(encode(self.experiment, distorted), self.labels[own])
+        distorted = self.experiment.augment(self.images.index_select(0, rows), distortion)
+        return Batch(self.experiment.coding.encode(self.group.shard(distorted).flatten(1)), labels)
 
     def _set_step_sizes(self, progress: float) -> None:
         factor = self.experiment.optimizer.factor(progress)
@@ -291,11 +292,3 @@ def _backend(network: nn.Module) -> str:
     """The back end in use; networks without kernels of their own run in torch."""
     asked: Any = getattr(network, "backend", None)
     return "torch" if asked is None else str(backends.resolve(asked, torch.device("cpu")))
-
-
-def _order(shuffle: str, n: int, noise: torch.Generator) -> Tensor:
-    if shuffle == "permutation":
-        return torch.randperm(n, generator=noise)
-    if shuffle == "replacement":
-        return torch.randint(n, (n,), generator=noise)
-    return torch.arange(n)
