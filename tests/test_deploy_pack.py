@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitspike.deploy.pack import pack, snap, snapped, verify
+from bitspike.deploy.pack import pack, snapped, verify
 from bitspike.errors import UsageError
 from bitspike.layers.first_spike import FirstSpikeNetwork
+from bitspike.ops.packed.snap import snap
 from bitspike.settings import Network
 from bitspike.weights import Weights
 from packed_nets import random_images

@@ -222,9 +222,10 @@ def test_prediction_is_the_reference_decision_and_what_it_cost(backend: str) -> 
         assert int(prediction.n_synops[row]) == used[0] * 18 + used[1] * 3
 
 
-def test_calibration_fits_the_temperature_and_nothing_else() -> None:
+def test_calibration_fits_the_temperature_of_the_network_that_ships_and_nothing_else() -> None:
     what = experiment()
     model, _, batch, _ = start(what)
+    model.snap()
     before = copy.deepcopy(model.state_dict())
     chosen = what.rule.calibrate(model, batch, 0.05)
     assert float(model.temperature) == pytest.approx(chosen["temperature"])

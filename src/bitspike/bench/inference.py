@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,7 @@ def inference(seconds: float = 2.0, n_batches: int = 1500) -> list[dict[str, Any
             parts = [slice(k, k + batch) for k in range(0, min(len(pixels), 200 * batch) - batch + 1, batch)]
             raw, x = [pixels[part] for part in parts], [floats[part] for part in parts]
             rivals: dict[str, Callable[[], object]] = {
-                f"packed one-bit ({packed.backend})": _over(
-                    raw, lambda part, n=threads: packed.predict(part, n)
-                ),  # type: ignore[misc]
+                f"packed one-bit ({packed.backend})": _over(raw, partial(packed.predict, threads=threads)),
                 "PyTorch MLP float32": _over(x, rival),
                 "PyTorch MLP bfloat16": _over([part.bfloat16() for part in x], half),
             }

@@ -19,6 +19,7 @@ from bitspike.ops import backend as backends
 from bitspike.ops import first_spike as ops
 from bitspike.ops.packed.native import NativeEngine
 from bitspike.ops.packed.network import PackedLayer, PackedNetwork
+from bitspike.ops.packed.snap import snap
 from bitspike.settings import Network
 from bitspike.weights import Weights
 
@@ -113,6 +114,16 @@ class FirstSpikeNetwork(nn.Module):
         active = spikes.n_active[:, None]
         return Race(margins, spikes.n_active, tuple((slot < active).float().mean() for slot in slots))
 
+    @torch.no_grad()
+    def snap(self) -> None:
+        """Put real weights and thresholds, in place, on the grid on which they ship; see `ops.packed.snap.snap`."""
+        if self.weights.kind == "binary":
+            return
+        for latent, threshold in zip(self.latents, self.thresholds, strict=True):
+            weights, bounds = snap(latent.numpy(force=True), threshold.numpy(force=True))
+            latent.copy_(torch.from_numpy(weights))
+            threshold.copy_(torch.from_numpy(bounds))
+
     def packed(self) -> PackedNetwork:
         """The network as numpy values: sign bits or float32 weights, and thresholds."""
         layers = []
@@ -150,12 +161,17 @@ class FirstSpikeNetwork(nn.Module):
 
     @torch.no_grad()
     def spike_times(self, times: Tensor) -> list[Tensor]:
-        """Spike times per layer, int16 `(batch, n)`, inputs first, hidden layers, then outputs; `n_steps`: never."""
+        """Spike times per layer, int16 `(batch, n)`, inputs first, hidden layers, then outputs; `n_steps`: never.
+
+        Layer l (inputs are layer 0) spikes l * `delay` steps after the step in which it crosses.
+        """
         margins, spikes, slots = self._run(times)
         bins = torch.cat([spikes.bins, torch.full_like(spikes.bins[:, :1], self.n_steps)], 1).long()
         never, active = spikes.n_slots, spikes.n_active[:, None]
         crossed = (margins > 0) & (torch.arange(never, device=times.device) < active)[:, :, None]
         slots.append(torch.where(crossed.any(1), crossed.to(torch.uint8).argmax(1), never).to(torch.int16))
+        crossed_at = [bins.gather(1, torch.where(slot < active, slot.long(), never)) for slot in slots]
         return [times] + [
-            bins.gather(1, torch.where(slot < active, slot.long(), never)).to(torch.int16) for slot in slots
+            (at + layer * self.delay).clamp(max=self.n_steps).to(torch.int16)
+            for layer, at in enumerate(crossed_at, start=1)
         ]

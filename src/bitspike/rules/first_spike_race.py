@@ -139,8 +139,9 @@ class FirstSpikeRace:
 
     def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
         """Shift all output thresholds together to the best validation accuracy with at most `max_silent` silent images,
-        then fit the temperature of the probabilities there."""
+        then fit the temperature of the probabilities there. Real weights are first put on the grid they ship on."""
         network = _network(model)
+        network.snap()
         with torch.no_grad():
             parts = [network.readout(part) for part in torch.split(batch.inputs, CHUNK)]
             readout = _join(parts)

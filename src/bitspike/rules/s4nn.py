@@ -262,8 +262,9 @@ class S4NN:
     @torch.no_grad()
     def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
         """Fit the temperature of the probabilities; thresholds stay as the paper has them (`max_silent` is
-        not used)."""
+        not used). Real weights are first put on the grid they ship on."""
         network = _network(model)
+        network.snap()
         prediction = self.predict(network, batch.inputs, torch.Generator())
         temperature = fit_temperature(prediction.potentials, batch.labels)
         network.temperature.fill_(temperature)

@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from bitspike.coding import FirstSpike
 from bitspike.contracts import Prediction, Rule
 from bitspike.experiment import Experiment
+from bitspike.metrics.robustness import deletion_curve, jitter_curve
 from bitspike.metrics.summary import summarise
 from bitspike.training.files import write_atomically
 from bitspike.training.randomness import generator
@@ -41,7 +43,24 @@ def evaluate(
     arrays |= _examples(model, images, inputs, labels, prediction)
     owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
     write_atomically(folder.evaluation_arrays, to_safetensors(owned))
-    return summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind)
+    summary = summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind)
+    if isinstance(experiment.coding, FirstSpike):
+        summary["robustness"] = _robustness(experiment, model, inputs, labels)
+    return summary
+
+
+def _robustness(experiment: Experiment, model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Accuracy when input spikes are shifted by up to J steps (up to half of all steps) or lost with probability p."""
+    n_steps, noise = experiment.coding.n_steps, generator(experiment.seed, "predict")
+    strengths = sorted({round(n_steps * share) for share in (0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2)})
+
+    def predict(times: Tensor) -> Prediction:
+        return predict_all(experiment.rule, model, times, noise)
+
+    return {
+        "jitter": jitter_curve(predict, inputs, labels, n_steps, strengths, noise),
+        "deletion": deletion_curve(predict, inputs, labels, n_steps, (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), noise),
+    }
 
 
 def encode(experiment: Experiment, images: Tensor) -> Tensor:
