@@ -23,7 +23,7 @@ Every field of the experiment is an option under its dotted name; a recipe's own
 bitspike train RECIPE --help shows them. --data X means --data.name X, --data-dir D means --data.dir D.
 
 example: bitspike train bs4nn-digits --training.epochs 5 --seed 2 --out runs/two
-example: bitspike train race-mnist --data fashion --data-dir ~/data
+example: bitspike train bs4nn-mnist --data fashion --data-dir ~/data
 example: bitspike train --resume runs/two"""
 SHORT = {"--data": "--data.name", "--data-dir": "--data.dir"}
 

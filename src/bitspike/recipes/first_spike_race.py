@@ -70,16 +70,16 @@ bs4nn_fashion = Experiment(
     coding=FirstSpike(32),
     network=Network(hidden=(1000,)),
     weights=Weights(),
-    rule=FirstSpikeRace(tau_c=8.0, tau_h=6.0, width=24.0, theta_out=80.0),
+    rule=FirstSpikeRace(tau_c=8.0, tau_h=6.0, width=24.0, theta_out=80.0, dropout=0.1),
     optimizer=Optimizer(lr=1e-2),
-    training=Training(epochs=24, batch_size=100),
+    training=Training(epochs=40, batch_size=100),
 )
 
 s4nn_fashion = replace(
     bs4nn_fashion,
     name="s4nn-fashion",
     weights=Weights(kind="real", hidden=(-0.05, 0.05), output=(-0.1, 0.1), clip=None),
-    rule=FirstSpikeRace(tau_c=1.0, tau_h=1.0, width=1.5, theta_out=10.0, dropout=0.3),
+    rule=FirstSpikeRace(tau_c=1.0, tau_h=1.0, width=1.5, theta_out=10.0, dropout=0.4),
     optimizer=Optimizer(lr=2e-3, lr_threshold=4e-3, lr_output_threshold=1e-2, weight_decay=0.05),
-    training=Training(epochs=12, batch_size=100),
+    training=Training(epochs=24, batch_size=100),
 )

@@ -102,6 +102,9 @@ def read_record(path: Path) -> RunRecord:
     evaluation = _read_object(path / "evaluation.json", "evaluate the run first")
     if not isinstance(evaluation.get("accuracy"), (int, float)):
         raise DataError(f"{path / 'evaluation.json'} has no number `accuracy`; evaluate the run again")
+    model = path / "model.bitspike"
+    if model.is_file():
+        evaluation.setdefault("model_bytes", model.stat().st_size)
     manifest = path / "manifest.json"
     return RunRecord(
         path=path,
