@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read as torch loads; tests run beside other processes
+
 from collections.abc import Iterator
 from pathlib import Path
 
