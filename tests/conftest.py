@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+# Shapes and types at the borders of these rooms are checked while tests run.
+install_import_hook(
+    ["bitspike.contracts", "bitspike.layers", "bitspike.ops.first_spike.function"], "beartype.beartype"
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -182,3 +182,19 @@ def test_two_moons_are_learned(name, moons):
     inputs = experiment.coding.encode(torch.from_numpy(moons.test_images).flatten(1))
     p = experiment.rule.predict(model, inputs, generator)
     assert float((p.labels == torch.from_numpy(moons.test_labels)).double().mean()) >= FLOORS.get(name, 0.97)
+
+
+def test_shapes_at_the_border_are_checked_while_tests_run():
+    n, classes = 3, 2
+    fields = dict.fromkeys(
+        ("labels", "decision_time", "n_spikes", "n_synops"), torch.zeros(n, dtype=torch.int64)
+    )
+    fields |= dict.fromkeys(("probabilities", "potentials"), torch.zeros(n, classes))
+    fields |= {
+        "silent": torch.zeros(n, dtype=torch.bool),
+        "tied": torch.zeros((n, classes), dtype=torch.bool),
+    }
+    Prediction(**fields)
+    for name in fields:
+        with pytest.raises(TypeError):  # one sample too many
+            Prediction(**{**fields, name: torch.cat([fields[name], fields[name][:1]])})

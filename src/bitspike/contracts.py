@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -43,25 +44,21 @@ class StepReport:
     loss: float
     n: int
     n_correct: int
-    firing: tuple[
-        float, ...
-    ]  # per layer: neurons that fired, summed over samples, divided by the layer's width
+    firing: tuple[float, ...]  # per layer: neurons that fired, over samples, divided by the layer's width
 
 
 @dataclass(frozen=True)
 class Prediction:
     """One honest decision per input, and what it cost."""
 
-    labels: Tensor  # (n,) int64: the decision, ties broken by potential, then by lowest index
-    probabilities: Tensor  # (n, classes) float32
-    decision_time: Tensor  # (n,) int64 in steps; n_steps where no output fired
-    silent: Tensor  # (n,) bool: no output fired
-    tied: (
-        Tensor  # (n, classes) bool: the classes that share the earliest output spike (all False when silent)
-    )
-    potentials: Tensor  # (n, classes) float32: potential minus threshold at the decision
-    n_spikes: Tensor  # (n,) int64: input and hidden spikes up to and including the decision step
-    n_synops: Tensor  # (n,) int64: additions those spikes cause, fan-out counted
+    labels: Int[Tensor, " n"]  # the decision, ties broken by potential, then by lowest index
+    probabilities: Float[Tensor, "n classes"]
+    decision_time: Int[Tensor, " n"]  # in steps; n_steps where no output fired
+    silent: Bool[Tensor, " n"]  # no output fired
+    tied: Bool[Tensor, "n classes"]  # the classes that share the earliest output spike; none when silent
+    potentials: Float[Tensor, "n classes"]  # potential minus threshold at the decision
+    n_spikes: Int[Tensor, " n"]  # input and hidden spikes up to and including the decision step
+    n_synops: Int[Tensor, " n"]  # additions those spikes cause, fan-out counted
 
     @staticmethod
     def concatenate(parts: list[Prediction]) -> Prediction:

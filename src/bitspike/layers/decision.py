@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bitspike.contracts import Prediction
@@ -18,11 +19,11 @@ class Readout:
     and hidden spikes up to the end of each slot, `synops` the additions they cause.
     """
 
-    margins: Tensor
-    n_active: Tensor
-    bins: Tensor
-    spikes: Tensor
-    synops: Tensor
+    margins: Float[Tensor, "n n_slots classes"]
+    n_active: Int[Tensor, " n"]
+    bins: Int[Tensor, "n n_slots"]
+    spikes: Int[Tensor, "n n_slots"]
+    synops: Int[Tensor, "n n_slots"]
 
 
 def decide(readout: Readout, n_steps: int, temperature: float, shift: float = 0.0) -> Prediction:
@@ -62,7 +63,7 @@ class Operating:
     decision_time: float
 
 
-def sweep(readout: Readout, labels: Tensor, n_steps: int, shifts: list[float]) -> list[Operating]:
+def sweep(readout: Readout, labels: Int[Tensor, " n"], n_steps: int, shifts: list[float]) -> list[Operating]:
     """Accuracy, silent share and mean decision time (steps; silent counts as `n_steps`) for every threshold shift."""
     points = []
     for shift in shifts:

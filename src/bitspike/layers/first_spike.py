@@ -11,6 +11,7 @@ import itertools
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bitspike.contracts import Prediction
@@ -63,7 +64,7 @@ class FirstSpikeNetwork(nn.Module):
         self.thresholds = nn.ParameterList(torch.zeros(n_out) for _, n_out in shapes)
         self.register_buffer("temperature", torch.ones(()))
 
-    def weight(self, layer: int) -> Tensor:
+    def weight(self, layer: int) -> Float[Tensor, "n_in n_out"]:
         """Weights of a layer as the network uses them, `(n_in, n_out)`, differentiable in the latents."""
         return self.weights.forward(self.latents[layer])
 
@@ -135,7 +136,7 @@ class FirstSpikeNetwork(nn.Module):
                 layers.append(PackedLayer.real(weight, bound))
         return PackedNetwork(tuple(layers), self.n_steps, self.delay)
 
-    def decide_packed(self, times: Tensor) -> Prediction:
+    def decide_packed(self, times: Int[Tensor, "batch n_in"]) -> Prediction:
         """The honest decision by the native packed engine (CPU), which stops at the first output spike."""
         decisions = NativeEngine(self.packed()).run(times.numpy(), torch.get_num_threads())
         values = {name: torch.from_numpy(value) for name, value in vars(decisions).items()}
@@ -143,7 +144,7 @@ class FirstSpikeNetwork(nn.Module):
         return Prediction(**values, probabilities=scaled.softmax(1).float())
 
     @torch.no_grad()
-    def readout(self, times: Tensor) -> Readout:
+    def readout(self, times: Int[Tensor, "batch n_in"]) -> Readout:
         """Output margins over time with the spikes and additions behind them; for delay 0."""
         margins, spikes, slots = self._run(times)
         at = torch.arange(spikes.n_slots, device=times.device)[:, None]
@@ -160,7 +161,7 @@ class FirstSpikeNetwork(nn.Module):
         )
 
     @torch.no_grad()
-    def spike_times(self, times: Tensor) -> list[Tensor]:
+    def spike_times(self, times: Int[Tensor, "batch n_in"]) -> list[Int[Tensor, "batch _"]]:
         """Spike times per layer, int16 `(batch, n)`, inputs first, hidden layers, then outputs; `n_steps`: never.
 
         Layer l (inputs are layer 0) spikes l * `delay` steps after the step in which it crosses.

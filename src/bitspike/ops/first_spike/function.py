@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bitspike.ops.backend import Backend
@@ -132,8 +133,8 @@ class _Race(torch.autograd.Function):
 
 
 def hidden_layer(
-    spikes: Spikes, weight: Tensor, threshold: Tensor, *, width: float, binary: bool, backend: Backend,
-    keep: Tensor | None = None,
+    spikes: Spikes, weight: Float[Tensor, "n_in n_out"], threshold: Float[Tensor, " n_out"], *, width: float,
+    binary: bool, backend: Backend, keep: Bool[Tensor, "batch n_out"] | None = None,
 ) -> Spikes:  # fmt: skip
     """Spikes of a layer whose neurons fire once, in the first slot with V > threshold.
 
@@ -147,9 +148,10 @@ def hidden_layer(
 
 
 def hidden_readout(
-    spikes: Spikes, weight: Tensor, threshold: Tensor, out_weight: Tensor, out_threshold: Tensor, *, width: float,
-    binary: bool, backend: Backend, keep: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    spikes: Spikes, weight: Float[Tensor, "n_in n_hidden"], threshold: Float[Tensor, " n_hidden"],
+    out_weight: Float[Tensor, "n_hidden n_out"], out_threshold: Float[Tensor, " n_out"], *, width: float,
+    binary: bool, backend: Backend, keep: Bool[Tensor, "batch n_hidden"] | None = None,
+) -> tuple[Float[Tensor, "batch n_slots n_out"], Int[Tensor, "batch n_hidden"]]:  # fmt: skip
     """The last hidden layer, as `hidden_layer`, and the output neurons' potential minus threshold after every slot.
 
     `out_weight` `(n_hidden, n_out)`, `out_threshold` `(n_out,)`. Returns margins `(batch, n_slots, n_out)` and the
@@ -171,9 +173,9 @@ def hidden_readout(
 
 
 def race_loss(
-    margins: Tensor, n_active: Tensor, labels: Tensor, *, tau_c: float, tau_h: float, beta: float, skip: float,
-    backend: Backend,
-) -> Tensor:  # fmt: skip
+    margins: Float[Tensor, "batch n_slots n_out"], n_active: Int[Tensor, " batch"], labels: Int[Tensor, " batch"], *,
+    tau_c: float, tau_h: float, beta: float, skip: float, backend: Backend,
+) -> Float[Tensor, " batch"]:  # fmt: skip
     """Competing-risk loss per sample, `(batch,)`; see `reference.race_loss` for the equations."""
     loss: Tensor = _Race.apply(margins, n_active, labels, (tau_c, tau_h, beta, skip), implementation(backend))  # type: ignore[no-untyped-call]
     return loss
