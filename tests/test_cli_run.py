@@ -79,6 +79,9 @@ def test_eval_of_run_model_file_and_trained_model_agree(
     assert of_run["n"] == len(load("digits").test_labels)
     assert of_run["model_bytes"] == (run / "model.bitspike").stat().st_size
     of_file = result(capsys, "eval", str(run / "model.bitspike"), "--backend", "reference")
+    verified = result(capsys, "eval", str(run), "--verify")
+    assert verified.pop("verified")[-1] == verified["backend"]
+    assert {**verified, "seconds": 0} == {**of_run, "seconds": 0}
     trained = result(capsys, "eval", str(run), "--reference")
     stored = json.loads((run / "evaluation.json").read_text())
     for name in ("accuracy", "accuracy_tie_optimistic", "decision_time", "spikes", "synops", "silent"):

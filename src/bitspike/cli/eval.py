@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from bitspike.cli._terminal import Command, bind, figures
-from bitspike.errors import UsageError
+from bitspike.errors import BitspikeError, UsageError
 
 if TYPE_CHECKING:
     from bitspike.data import Dataset
@@ -25,6 +25,7 @@ def evaluate(
     data_dir: Path | None = None,
     backend: Backend = "auto",
     reference: bool = False,
+    verify: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a packed model, or that of a run, on the test data. docs/metrics.md defines the figures.
 
@@ -37,7 +38,9 @@ def evaluate(
         data: data set, or idx:FOLDER; default the one it was trained on
         data_dir: folder that holds one folder per data set
         backend: what runs the packed model
-        reference: evaluate the trained model in torch instead of the packed one (run folders only)
+        reference: evaluate the trained model in plain PyTorch instead of the packed one (run folders only)
+        verify: prove first that the packed model decides every test image as the trained one does in plain PyTorch,
+            and as the numpy reference, for every instruction set of this machine (run folders only)
     """
     from bitspike.metrics import model_bytes
     from bitspike.training import RunFolder
@@ -45,13 +48,22 @@ def evaluate(
     file, trained_on = model, None
     if model.is_dir():
         file, trained_on = model / "model.bitspike", RunFolder.open(model).experiment().data
-    elif reference:
-        raise UsageError(f"{model} is no run folder; --reference needs one, for the trained model lies there")
+    elif reference or verify:
+        option = "--reference" if reference else "--verify"
+        raise UsageError(f"{model} is no run folder; {option} needs one, for the trained model lies there")
+    proof = (
+        {"verified": _verified(model, file, _dataset(trained_on, data, data_dir, model))} if verify else {}
+    )
     if reference:
         found = _trained(model, _dataset(trained_on, data, data_dir, model))
     else:
         found = _packed(file, trained_on, data, data_dir, backend)
-    return {"model": str(model), **found, "model_bytes": model_bytes(file) if file.is_file() else None}
+    return {
+        "model": str(model),
+        **found,
+        **proof,
+        "model_bytes": model_bytes(file) if file.is_file() else None,
+    }
 
 
 def _packed(
@@ -79,19 +91,36 @@ def _packed(
 
 
 def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
-    import torch
-
+    from bitspike.cli.pack import plain
     from bitspike.training import load_model
-    from bitspike.training.evaluate import encode, predict_all
 
     experiment, model = load_model(run)
-    inputs = encode(experiment, torch.tensor(dataset.test_images))
     began = time.perf_counter()
-    prediction = predict_all(experiment.rule, model, inputs, torch.Generator())
+    prediction = plain(experiment, model)(dataset.test_images)
     seconds = time.perf_counter() - began
     _same_classes(prediction.probabilities.shape[1], dataset, run)
     kind, n_steps = experiment.weights.kind, experiment.coding.n_steps
     return _figures(prediction, dataset, n_steps, kind, "trained model", seconds)
+
+
+def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
+    """What was compared and found equal; a difference raises `BitspikeError` naming sample and quantity."""
+    from bitspike.cli.pack import plain
+    from bitspike.deploy.engine import load
+    from bitspike.deploy.pack import verify
+    from bitspike.ops.packed.native import instruction_sets
+    from bitspike.training import load_model
+
+    experiment, model = load_model(run)
+    trained = plain(experiment, model)(dataset.test_images)
+    engines = [load(file)]
+    if engines[0].backend != "reference":
+        engines = [load(file, isa=isa) for isa in instruction_sets()]
+    for engine in engines:
+        fault = verify(engine, lambda _: trained, dataset.test_images)
+        if fault is not None:
+            raise BitspikeError(f"{run}, {engine.backend}: {fault}")
+    return [engine.backend for engine in engines]
 
 
 def _figures(
@@ -131,3 +160,5 @@ def command(arguments: list[str]) -> Command:
 
 def show(result: dict[str, Any]) -> None:
     figures(result)
+    if "verified" in result:
+        print(f"verified on every image: {', '.join(result['verified'])} = plain PyTorch = numpy reference")

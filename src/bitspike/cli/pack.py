@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from bitspike.cli._terminal import Command, bind
 from bitspike.errors import BitspikeError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bitspike.experiment import Experiment
 
 
 def pack(
@@ -23,8 +29,6 @@ def pack(
         run: a run folder
         output: file to write; default RUN/model.bitspike
     """
-    import torch
-
     from bitspike.deploy import pack as deploy
     from bitspike.report.record import read_record
     from bitspike.training import load_model
@@ -38,12 +42,7 @@ def pack(
     if not classes:
         raise DataError(f"{run}: manifest.json does not name the classes; train the run again")
     packed = deploy.pack(model, experiment, classes, images.shape[1:])
-    exact, coding = deploy.snapped(model), experiment.coding
-
-    def trained(pixels: Any) -> Any:
-        return experiment.rule.predict(exact, coding.encode(torch.tensor(pixels)), torch.Generator())
-
-    fault = deploy.verify(packed, trained, images)
+    fault = deploy.verify(packed, plain(experiment, model), images)
     if fault is not None:
         raise BitspikeError(f"{run}: the packed model decides differently, nothing was written: {fault}")
     path = output or run / "model.bitspike"
@@ -51,6 +50,24 @@ def pack(
         raise DataError(f"{path.parent} is no folder; make it, or give another place with -o")
     n_bytes = deploy.save(packed, path)
     return {"model": str(path), "bytes": n_bytes, **packed.footprint(), "backend": packed.backend}
+
+
+def plain(experiment: Experiment, model: nn.Module) -> Callable[[Any], Any]:
+    """The trained model in plain PyTorch, without the engine it is compared with: uint8 images to a `Prediction`."""
+    import torch
+
+    from bitspike.deploy.pack import snapped
+    from bitspike.training.evaluate import encode, predict_all
+
+    exact: Any = snapped(model)
+    exact.backend = "reference"
+
+    def predict(images: Any) -> Any:
+        return predict_all(
+            experiment.rule, exact, encode(experiment, torch.tensor(images)), torch.Generator()
+        )
+
+    return predict
 
 
 def command(arguments: list[str]) -> Command:

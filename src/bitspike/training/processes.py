@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -81,7 +80,7 @@ def processes() -> Iterator[Processes]:
         # The launcher's store outlives a group: a later one must not find the addresses of the one before.
         store, rank, size = next(iter(rendezvous("env://")))
         turn = store.add(f"bitspike/{rank}", 1)
-        own = PrefixStore(f"bitspike/{turn}", store)
+        own = dist.PrefixStore(f"bitspike/{turn}", store)  # type: ignore[attr-defined]
         dist.init_process_group("gloo", store=own, rank=rank, world_size=size)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())

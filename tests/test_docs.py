@@ -1,0 +1,41 @@
+"""What README.md and docs/ say in Python runs; the files and verbs they name exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_verb_and_recipe_named_exists(page):
+    from bitspike.cli import VERBS
+    from bitspike.recipes import RECIPES
+
+    for block in re.findall(r"```(?:console|sh|bash)\n(.*?)```", page.read_text(), re.S):
+        for verb, argument in re.findall(r"(?<![\w.])bitspike ([a-z]+)(?: +([a-z0-9-]+))?", block):
+            assert verb in VERBS, verb
+            if verb == "train" and argument and not argument.startswith("-"):
+                assert argument in RECIPES, argument
+
+
+def test_the_python_of_readme_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    model = ROOT / "tests" / "vectors"
+    packed = sorted(model.glob("*.bitspike"))[0]
+    before = f"import numpy as np, shutil\nshutil.copy({str(packed)!r}, 'model.bitspike')\nimport bitspike\n"
+    before += "images = np.zeros((3, *bitspike.load('model.bitspike').contents.input_shape), np.uint8)\n"
+    after = "\nassert labels.shape == (3,) and probabilities.shape[0] == 3\n"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", before + code + after], cwd=tmp_path, env=environment, check=True)
