@@ -22,7 +22,7 @@ def doctor() -> dict[str, Any]:
     """
     import torch
 
-    names = ("bitspike", "torch", "numpy", "scikit-learn", "safetensors", "torchmetrics", "tyro", "rich")
+    names = ("bitspike", "torch", "numpy", "scikit-learn", "safetensors", "tyro", "rich")
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in names}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
