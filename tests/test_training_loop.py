@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -395,6 +396,7 @@ def test_memory_does_not_grow_with_epochs(tmp_path: Path, monkeypatch: pytest.Mo
     def measured(folder: RunFolder, figures: dict[str, Any]) -> None:
         write(folder, figures)
         if figures["epoch"] in (6, 12):
+            gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0] + tensor_bytes())
 
     monkeypatch.setattr(RunFolder, "append_metrics", measured)
@@ -407,8 +409,6 @@ def test_memory_does_not_grow_with_epochs(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def tensor_bytes() -> int:
-    import gc
-
     gc.collect()
     tensors = [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

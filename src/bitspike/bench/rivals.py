@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +15,18 @@ from bitspike.data import Split
 
 def _network(library: str, hidden: int) -> Callable[[Tensor], Tensor] | None:
     """A 784-hidden-10 network of leaky neurons as `(steps, batch, 784) -> summed output`, or None if not installed."""
-    try:
-        if library == "snnTorch":
-            snntorch = importlib.import_module("snntorch")
-            return _SnnTorch(snntorch, hidden)
-        if library == "SpikingJelly":
-            neuron = importlib.import_module("spikingjelly.activation_based.neuron")
-            functional = importlib.import_module("spikingjelly.activation_based.functional")
-            return _SpikingJelly(neuron, functional, hidden)
-        return _Norse(importlib.import_module("norse.torch"), hidden)
-    except ImportError:
-        return None
+    with warnings.catch_warnings():  # what a rival's own code is warned of is not this library's
+        warnings.simplefilter("ignore")
+        try:
+            if library == "snnTorch":
+                return _SnnTorch(importlib.import_module("snntorch"), hidden)
+            if library == "SpikingJelly":
+                neuron = importlib.import_module("spikingjelly.activation_based.neuron")
+                functional = importlib.import_module("spikingjelly.activation_based.functional")
+                return _SpikingJelly(neuron, functional, hidden)
+            return _Norse(importlib.import_module("norse.torch"), hidden)
+        except ImportError:
+            return None
 
 
 class _SnnTorch(nn.Module):
@@ -85,9 +87,11 @@ def surrogate_steps(data: Split, hidden: int, n_steps: int, batch: int) -> dict[
         optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
 
         def run(network: nn.Module = network, optimiser: torch.optim.Optimizer = optimiser) -> None:
-            optimiser.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(network(spikes), labels).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                optimiser.zero_grad(set_to_none=True)
+                nn.functional.cross_entropy(network(spikes), labels).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
 
         calls[f"{library}, {n_steps} steps"] = run
     return calls

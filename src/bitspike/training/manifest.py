@@ -34,7 +34,7 @@ def manifest(seed: int, data: dict[str, Any], backend: str, n_processes: int) ->
         "git": git_revision(Path(__file__).parent),
         "machine": {
             "system": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "instruction_set": torch.backends.cpu.get_cpu_capability(),
         },
@@ -66,7 +66,8 @@ def _version(package: str) -> str:
         return "source"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
