@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: that of the process) and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json, traceback = _take(words, "--json"), _take(words, "--traceback")
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return 0 if words else 2
     try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(HELP, flush=True)
+            return 0 if words else 2
         # `--json` keeps stdout for the one object.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             result = _version() if words[0] == "--version" else _run(words[0], words[1:], shown=not as_json)
