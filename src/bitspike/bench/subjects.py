@@ -40,15 +40,21 @@ def coded(experiment: Experiment, pixels: np.ndarray) -> Tensor:
 
 
 def trained(experiment: Experiment, data: Split, n_batches: int) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """The experiment's network after `n_batches` steps, so that firing rates and errors are those of real use."""
+    """The experiment's network after `n_batches` steps, so that firing rates and errors are those of real use.
+
+    Epochs end as they do in training: S4NN then knows how far it must follow a sample to count dead neurons.
+    """
     generator = torch.Generator().manual_seed(experiment.seed)
     inputs, labels = coded(experiment, data.train_images), torch.from_numpy(data.train_labels)
     task = Task(inputs[:1000], int(labels.max()) + 1)
     model, optimiser = experiment.rule.init(experiment, task, generator)
     size = experiment.training.batch_size
-    for _ in range(n_batches):
+    per_epoch = max(1, len(labels) // size)
+    for index in range(n_batches):
         chosen = torch.randint(0, len(labels), (size,), generator=generator)
         experiment.rule.step(model, optimiser, Batch(inputs[chosen], labels[chosen]), generator)
+        if index + 1 == n_batches or (index + 1) % per_epoch == 0:
+            experiment.rule.end_epoch(model, generator)
     return model, optimiser
 
 

@@ -10,21 +10,27 @@ from contextlib import contextmanager
 import torch
 
 
-def alternate(rivals: dict[str, Callable[[], object]], seconds: float, at_least: int = 3) -> dict[str, float]:
-    """Median seconds of one call of each rival: one call of each in turn, until every rival had `seconds`.
+def alternate(
+    rivals: dict[str, Callable[[], object]], seconds: float, turn: float = 0.05, at_least: int = 3
+) -> dict[str, float]:
+    """Median seconds of one call of each rival.
 
-    One call of each goes before and is not counted. At least `at_least` rounds are made.
+    In its turn a rival is called once uncounted, to bring its own data back into the caches, then again and again for
+    `turn` seconds, whose mean is one sample. Turns go round until every rival had `seconds`, `at_least` of them each.
     """
-    for call in rivals.values():
-        call()
     times: dict[str, list[float]] = {name: [] for name in rivals}
-    while any(len(t) < at_least or sum(t) < seconds for t in times.values()):
+    spent = dict.fromkeys(rivals, 0.0)
+    while any(spent[name] < seconds or len(times[name]) < at_least for name in rivals):
         for name, call in rivals.items():
-            if len(times[name]) >= at_least and sum(times[name]) >= seconds:
+            if spent[name] >= seconds and len(times[name]) >= at_least:
                 continue
-            begin = time.perf_counter()
             call()
-            times[name].append(time.perf_counter() - begin)
+            calls, begin, elapsed = 0, time.perf_counter(), 0.0
+            while elapsed < min(turn, seconds) or not calls:
+                call()
+                calls, elapsed = calls + 1, time.perf_counter() - begin
+            times[name].append(elapsed / calls)
+            spent[name] += elapsed
     return {name: statistics.median(t) for name, t in times.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,8 +41,7 @@ def s4nn_experiment(n_steps: int = 256) -> Experiment:
 
 def _cycle(experiment: Experiment, data: Split) -> Callable[[], Batch]:
     """Batches of 64, one after the other; coded beforehand."""
-    inputs = coded(experiment, data.train_images[: 50 * BATCH])
-    labels = torch.from_numpy(data.train_labels[: 50 * BATCH])
+    inputs, labels = coded(experiment, data.train_images), torch.from_numpy(data.train_labels)
     place = [0]
 
     def following() -> Batch:
@@ -51,10 +51,20 @@ def _cycle(experiment: Experiment, data: Split) -> Callable[[], Batch]:
     return following
 
 
-def _rule_step(experiment: Experiment, data: Split, n_batches: int) -> Step:
+def _rule_step(
+    experiment: Experiment, data: Split, n_batches: int
+) -> tuple[Step, Callable[[], dict[str, float]]]:
+    """One training step of a network that learned from `n_batches`, and the figures of the steps made since."""
     model, optimiser = trained(experiment, data, n_batches)
     following, generator = _cycle(experiment, data), torch.Generator().manual_seed(0)
-    return lambda: experiment.rule.step(model, optimiser, following(), generator)
+    step = partial(_step, experiment, model, optimiser, following, generator)
+    return step, partial(experiment.rule.end_epoch, model, generator)
+
+
+def _step(
+    experiment: Experiment, model: Any, optimiser: Any, following: Any, generator: torch.Generator
+) -> None:
+    experiment.rule.step(model, optimiser, following(), generator)
 
 
 def _dense_step(experiment: Experiment, data: Split) -> Step:
@@ -90,16 +100,17 @@ def _mlp_step(hidden: int, data: Split, fused: bool) -> Step:
     return run
 
 
-def training(seconds: float = 2.0, n_batches: int = 1000) -> list[dict[str, Any]]:
+def training(seconds: float = 3.0, n_batches: int = 4000) -> list[dict[str, Any]]:
     """Microseconds per image of a training step at batch 64, 784-400-10 unless stated, on one thread and two."""
     source, data = images()
     s4nn = s4nn_experiment()
     binary = replace(bs4nn_mnist, training=replace(bs4nn_mnist.training, batch_size=BATCH))
     real = replace(s4nn_mnist, training=binary.training)
+    s4nn_step, s4nn_figures = _rule_step(s4nn, data, n_batches)
     rivals: dict[str, Step] = {
-        "S4NN step": _rule_step(s4nn, data, n_batches),
-        "race step, one bit, 784-600-10": _rule_step(binary, data, n_batches),
-        "race step, real": _rule_step(real, data, n_batches),
+        "S4NN step": s4nn_step,
+        "race step, one bit, 784-600-10": _rule_step(binary, data, n_batches)[0],
+        "race step, real": _rule_step(real, data, n_batches)[0],
         "S4NN, dense PyTorch": _dense_step(s4nn, data),
         "MLP with Adam": _mlp_step(400, data, fused=False),
         "MLP with Adam (fused)": _mlp_step(400, data, fused=True),
@@ -110,6 +121,7 @@ def training(seconds: float = 2.0, n_batches: int = 1000) -> list[dict[str, Any]
     for threads in (1, 2):
         with torch_threads(threads):
             times = alternate(rivals, seconds / 2)
+        right = s4nn_figures()["zero_error"]
         rows += [
             {
                 "system": name,
@@ -117,7 +129,7 @@ def training(seconds: float = 2.0, n_batches: int = 1000) -> list[dict[str, Any]
                 "us per image": round(t / BATCH * 1e6, 2),
                 "S4NN step is faster by": round(t / times["S4NN step"], 2),
                 "race step is faster by": round(t / times["race step, one bit, 784-600-10"], 2),
-                "data": f"{source}, after {n_batches} batches",
+                "data": f"{source}, after {n_batches} batches; {right:.0%} of S4NN's samples without error",
             }
             for name, t in times.items()
         ]

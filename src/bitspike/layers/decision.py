@@ -27,7 +27,8 @@ class Readout:
 
 
 def decide(readout: Readout, n_steps: int, temperature: float, shift: float = 0.0) -> Prediction:
-    """Earliest output spike wins: the first slot in which any margin > `shift` (strict).
+    """Earliest output spike wins: the first slot in which any margin > `shift` (strict; thresholds are 0 or above, so
+    that nothing fires before the first input spike).
 
     Ties in time go to the largest margin, then to the lowest index. If no output fires, the largest margin after all
     input decides and `decision_time` is `n_steps`. `probabilities` = softmax(margins at the decision / temperature).
@@ -79,10 +80,9 @@ def sweep(readout: Readout, labels: Int[Tensor, " n"], n_steps: int, shifts: lis
     return points
 
 
-def candidate_shifts(readout: Readout, *, binary: bool, spacing: float, count: int = 60) -> list[float]:
-    """Shifts worth trying: all integers for binary layers, else multiples of `spacing`; `count` on either side."""
-    step = 1.0 if binary else spacing
-    return [step * k for k in range(-count, count + 1)]
+def candidate_shifts(spacing: float, count: int = 60) -> list[float]:
+    """Shifts worth trying: 0 and `count` multiples of `spacing` (1 for binary layers) on either side."""
+    return [spacing * k for k in range(-count, count + 1)]
 
 
 def best_operating(points: list[Operating], max_silent: float) -> Operating:

@@ -98,7 +98,7 @@ class FirstSpikeRace:
     def step(
         self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator
     ) -> StepReport:
-        """One gradient step on the mean loss of the batch; clips latents, keeps hidden thresholds at 0 or above."""
+        """One gradient step on the mean loss of the batch; clips latents, keeps thresholds at 0 or above."""
         network = _network(model)
         race = model(batch.inputs, self.width, self.dropout, generator)
         losses = ops.race_loss(
@@ -110,7 +110,7 @@ class FirstSpikeRace:
         optimiser.step()
         for latent in network.latents:
             network.weights.bound(latent.data)
-        for threshold in network.thresholds[:-1]:
+        for threshold in network.thresholds:
             threshold.data.clamp_(min=0)
         with torch.no_grad():
             decision = _labels(race.margins, race.n_active)
@@ -146,7 +146,9 @@ class FirstSpikeRace:
             parts = [network.readout(part) for part in torch.split(batch.inputs, CHUNK)]
             readout = _join(parts)
             binary = network.weights.kind == "binary"
-            shifts = candidate_shifts(readout, binary=binary, spacing=self.tau_h / 4)
+            lowest = -float(network.thresholds[-1].min())  # a threshold below 0 would fire before any input
+            spacing = 1.0 if binary else self.tau_h / 4
+            shifts = [shift for shift in candidate_shifts(spacing) if shift >= lowest]
             points = sweep(readout, batch.labels, network.n_steps, shifts)
             best = best_operating(points, max_silent)
             network.thresholds[-1] += best.shift
