@@ -312,6 +312,23 @@ nb::tuple race_loss(In<float, 3> margins, In<std::int32_t, 1> n_active, In<std::
     return nb::make_tuple(loss, gradient);
 }
 
+// The honest decision per sample: the largest margin in the first slot where any is above 0, else in the last slot.
+Out<std::int64_t> decided(In<float, 3> margins, In<std::int32_t, 1> n_active) {
+    const std::size_t batch = margins.shape(0), slots = margins.shape(1), n_out = margins.shape(2);
+    require(n_active.shape(0) == batch, "margins and n_active differ in batch");
+    auto labels = make<std::int64_t>({batch});
+    for (std::size_t b = 0; b < batch; ++b) {
+        const int last = std::min<int>(n_active.data()[b], static_cast<int>(slots)) - 1;
+        for (int a = 0; a <= last; ++a) {
+            const float* m = margins.data() + (b * slots + a) * n_out;
+            const float* top = std::max_element(m, m + n_out);
+            labels.data()[b] = top - m;
+            if (*top > 0.0f) break;
+        }
+    }
+    return labels;
+}
+
 }  // namespace
 }  // namespace bitspike::first_spike
 
@@ -328,4 +345,5 @@ void bind_first_spike(nanobind::module_& m) {
     m.def("readout_forward", &fs::readout_forward);
     m.def("readout_backward", &fs::readout_backward);
     m.def("race_loss", &fs::race_loss);
+    m.def("decided", &fs::decided);
 }

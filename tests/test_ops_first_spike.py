@@ -64,6 +64,10 @@ def test_native_equals_reference(shape, isa):
     fast_margins = native.readout_forward(fast_hidden, out, out_threshold, isa)
     torch.testing.assert_close(slow_margins, fast_margins, rtol=0, atol=1e-5)
 
+    decided = reference.decided(fast_margins, slow.n_active)
+    assert torch.equal(decided, native.decided(fast_margins, slow.n_active))
+    assert torch.equal(decided[:1], fast_margins[:1, 0].argmax(1))  # without spikes the thresholds decide
+
     labels = torch.arange(len(times)) % n_out
     arguments = (slow.n_active, labels, 1.3, 0.9, 0.3, 1e-3)
     slow_loss, slow_gradient = reference.race_loss(slow_margins.double(), *arguments)

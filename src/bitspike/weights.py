@@ -16,7 +16,7 @@ class _Sign(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, latent: Tensor) -> Tensor:
-        return (latent >= 0).to(latent.dtype).mul_(2).sub_(1)  # 7 times faster than torch.where
+        return torch.copysign(latent.new_ones(()), latent + 0.0)  # + 0.0 turns -0 into +0
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

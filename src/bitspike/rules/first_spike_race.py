@@ -100,10 +100,11 @@ class FirstSpikeRace:
     ) -> StepReport:
         """One gradient step on the mean loss of the batch; clips latents, keeps thresholds at 0 or above."""
         network = _network(model)
+        backend = backends.resolve(network.backend, batch.inputs.device)
         race = model(batch.inputs, self.width, self.dropout, generator)
         losses = ops.race_loss(
             race.margins, race.n_active, batch.labels, tau_c=self.tau_c, tau_h=self.tau_h, beta=self.beta,
-            skip=self.skip, backend=backends.resolve(network.backend, batch.inputs.device),
+            skip=self.skip, backend=backend,
         )  # fmt: skip
         optimiser.zero_grad(set_to_none=True)
         losses.mean().backward()  # type: ignore[no-untyped-call]
@@ -112,9 +113,8 @@ class FirstSpikeRace:
             network.weights.bound(latent.data)
         for threshold in network.thresholds:
             threshold.data.clamp_(min=0)
-        with torch.no_grad():
-            decision = _labels(race.margins, race.n_active)
-            n_correct = int((decision == batch.labels).sum())
+        kernels = ops.implementation(backend)
+        n_correct = int((kernels.decided(race.margins.detach(), race.n_active) == batch.labels).sum())
         n = len(batch.labels)
         return StepReport(
             float(losses.detach().sum()), n, n_correct, tuple(float(f) * n for f in race.firing)
@@ -175,15 +175,6 @@ def _network(model: nn.Module) -> FirstSpikeNetwork:
     network = unwrap(model)
     assert isinstance(network, FirstSpikeNetwork)
     return network
-
-
-def _labels(margins: Tensor, n_active: Tensor) -> Tensor:
-    """Labels of the honest decision, `(batch,)`."""
-    slot = torch.arange(margins.shape[1], device=margins.device)
-    top = margins.amax(2)
-    crossed = (top > 0) & (slot < n_active[:, None])
-    at = torch.where(crossed.any(1), crossed.to(torch.uint8).argmax(1), n_active.long() - 1)
-    return margins[torch.arange(len(at), device=at.device), at].argmax(1)
 
 
 def _join(parts: list[Readout]) -> Readout:

@@ -137,3 +137,8 @@ def race_loss(
         isa,
     )
     return torch.from_numpy(loss), torch.from_numpy(gradient)
+
+
+def decided(margins: Tensor, n_active: Tensor) -> Tensor:
+    """See `reference.decided`."""
+    return torch.from_numpy(_native.decided(margins.contiguous().numpy(), n_active.numpy()))

@@ -121,3 +121,11 @@ def race_loss(
         (gradient,) = torch.autograd.grad(-surrogate.sum(), m)
     quiet = gradient.abs().amax((1, 2)) * tau_c < skip
     return loss.detach(), gradient.masked_fill(quiet[:, None, None], 0.0)
+
+
+def decided(margins: Tensor, n_active: Tensor) -> Tensor:
+    """Labels `(batch,)` int64: the largest margin in the first slot where any margin > 0, else in the last slot."""
+    slot = torch.arange(margins.shape[1], device=margins.device)
+    crossed = (margins.amax(2) > 0) & (slot < n_active[:, None])
+    at = torch.where(crossed.any(1), crossed.to(torch.uint8).argmax(1), n_active.long() - 1)
+    return margins[torch.arange(len(at), device=at.device), at].argmax(1)
