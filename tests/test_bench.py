@@ -12,7 +12,7 @@ from bitspike.bench.training import epoch, steps, training
     [
         (lambda: inference(0.01, n_batches=3), 12),
         (lambda: training(0.01, n_batches=3), 14),
-        (lambda: steps(0.01, n_batches=3), 4),
+        (lambda: steps(0.01, n_batches=3), 6),
         (lambda: epoch(500, n_batches=2), 2),
     ],
     ids=["inference", "training", "steps", "epoch"],

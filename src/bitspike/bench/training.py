@@ -15,9 +15,12 @@ from bitspike.bench.rivals import surrogate_steps
 from bitspike.bench.subjects import coded, images, mlp, trained
 from bitspike.bench.timing import alternate, torch_threads
 from bitspike.coding import FirstSpike
-from bitspike.contracts import Batch
+from bitspike.coding.first_spike import time_table
+from bitspike.contracts import Batch, Task
 from bitspike.data import Split
 from bitspike.experiment import Experiment
+from bitspike.layers.first_spike import FirstSpikeNetwork
+from bitspike.ops.packed.native import NativeEngine
 from bitspike.ops.s4nn import dense
 from bitspike.ops.s4nn.settings import StepSettings
 from bitspike.recipes.first_spike_race import bs4nn_mnist, s4nn_mnist
@@ -163,22 +166,36 @@ def steps(seconds: float = 2.0, n_batches: int = 300) -> list[dict[str, Any]]:
             calls[str(n_steps)] = run
         with torch_threads(1):
             times = alternate(calls, seconds / 2)
-        rows += [
-            {
-                "system": name,
-                "steps": int(n_steps),
-                "us per image": round(t / BATCH / len(inputs) * 1e6, 2),
-                "relative": round(t / times["256"], 3),
-                "data": source,
-            }
-            for n_steps, t in times.items()
-        ]
+        rows += _per_steps(name, times, BATCH * len(inputs), source)
+    assert isinstance(model, FirstSpikeNetwork)
+    network, pixels = (
+        model.packed(),
+        data.test_images.reshape(len(data.test_images), -1),
+    )  # the one-bit network
+    engines: dict[str, Step] = {}
+    for n_steps in (256, 4096):
+        engine = NativeEngine(replace(network, n_steps=n_steps))
+        engines[str(n_steps)] = partial(engine.run_images, pixels, time_table(n_steps), 1)
+    rows += _per_steps(
+        f"packed one-bit inference ({engine.isa})", alternate(engines, seconds / 2), len(pixels), source
+    )
     return rows
 
 
-def _task(batch: Batch) -> Any:
-    from bitspike.contracts import Task
+def _per_steps(name: str, times: dict[str, float], n_images: int, source: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "system": name,
+            "steps": int(n_steps),
+            "us per image": round(t / n_images * 1e6, 2),
+            "relative": round(t / times["256"], 3),
+            "data": source,
+        }
+        for n_steps, t in times.items()
+    ]
 
+
+def _task(batch: Batch) -> Task:
     return Task(batch.inputs, 10)
 
 
