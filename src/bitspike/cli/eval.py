@@ -84,7 +84,7 @@ def _packed(
     decided = packed.decide(images)
     seconds = time.perf_counter() - began
     arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
-    prediction = Prediction(probabilities=torch.from_numpy(packed.predict_proba(images)), **arrays)
+    prediction = Prediction(probabilities=torch.from_numpy(packed.probabilities(decided)), **arrays)
     binary = all(layer.kind == "binary" for layer in packed.network.layers)
     n_steps = packed.network.n_steps
     return _figures(prediction, dataset, n_steps, "binary" if binary else "real", packed.backend, seconds)

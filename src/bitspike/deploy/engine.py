@@ -71,7 +71,11 @@ class PackedModel:
 
     def predict_proba(self, x: Any, threads: int | None = None) -> Array:
         """softmax((V - theta) / temperature) at the decision, float32 `(n, classes)`."""
-        scaled = self.decide(x, threads).potentials.astype(np.float64) / self.temperature
+        return self.probabilities(self.decide(x, threads))
+
+    def probabilities(self, decisions: Decisions) -> Array:
+        """The probabilities that go with decisions already made, float32 `(n, classes)`; see `predict_proba`."""
+        scaled = decisions.potentials.astype(np.float64) / self.temperature
         weight = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         probabilities: Array = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
         return probabilities

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Prediction, StepReport, Task, unwrap
 from bitspike.errors import UsageError
 from bitspike.layers.decision import Readout, best_operating, candidate_shifts, decide, sweep
@@ -65,7 +66,7 @@ class FirstSpikeRace:
 
     def check(self, experiment: Experiment) -> None:
         """Refuse what the rule cannot train."""
-        if not hasattr(experiment.coding, "n_steps") or type(experiment.coding).__name__ != "FirstSpike":
+        if not isinstance(experiment.coding, FirstSpike):
             raise UsageError("FirstSpikeRace trains networks of first spikes; set coding to FirstSpike")
         if experiment.network.delay != 0:
             raise UsageError(
