@@ -91,7 +91,7 @@ def test_eval_of_run_model_file_and_trained_model_agree(
 
 
 def test_predict_reads_png_npy_and_idx(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images = load("digits").test_images[:3]
+    images = load("digits").test_inputs[:3]
     Image.fromarray(images[0]).save(tmp_path / "one.png")
     np.save(tmp_path / "some.npy", images)
     write_idx(tmp_path / "some-idx3-ubyte", images)
@@ -122,7 +122,7 @@ def test_predict_refuses_the_wrong_shape_and_files_that_are_not_there(
 
 
 def test_predict_needs_no_torch(run: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "some.npy", load("digits").test_images[:2])
+    np.save(tmp_path / "some.npy", load("digits").test_inputs[:2])
     code = (
         "import sys\n"
         "class Absent:\n"
@@ -192,8 +192,8 @@ def test_own_idx_files_are_trained_on_and_judged(tmp_path: Path, capsys: pytest.
     own.mkdir()
     two = digits.train_labels < 2
     for side, images, labels in (
-        ("train", digits.train_images[two], digits.train_labels[two]),
-        ("test", digits.test_images[digits.test_labels < 2], digits.test_labels[digits.test_labels < 2]),
+        ("train", digits.train_inputs[two], digits.train_labels[two]),
+        ("test", digits.test_inputs[digits.test_labels < 2], digits.test_labels[digits.test_labels < 2]),
     ):
         write_idx(own / f"{side}-images-idx3-ubyte", images)
         write_idx(own / f"{side}-labels-idx1-ubyte", labels.astype(np.uint8))

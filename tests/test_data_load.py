@@ -78,10 +78,10 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def check_tiny(dataset: Dataset) -> None:
-    assert np.array_equal(dataset.train_images, TRAIN_IMAGES)
+    assert np.array_equal(dataset.train_inputs, TRAIN_IMAGES)
     assert dataset.train_labels.tolist() == [0, 1, 1, 0]
     assert dataset.train_labels.dtype == np.int64
-    assert np.array_equal(dataset.test_images, TRAIN_IMAGES[:2] + 100)
+    assert np.array_equal(dataset.test_inputs, TRAIN_IMAGES[:2] + 100)
     assert dataset.test_labels.tolist() == [0, 1]
     assert dataset.hashes == {name: idx_sha256(array) for name, array in zip(NAMES, ARRAYS, strict=True)}
 
@@ -173,7 +173,7 @@ def test_transposed_images_become_upright(tmp_path: Path) -> None:
     CATALOG["tiny"] = make_entry(transposed=True)
     write_all(tmp_path)
     dataset = data.load("tiny", tmp_path)
-    assert np.array_equal(dataset.train_images, TRAIN_IMAGES.transpose(0, 2, 1))
+    assert np.array_equal(dataset.train_inputs, TRAIN_IMAGES.transpose(0, 2, 1))
     assert dataset.shape == (3, 2)
 
 
@@ -214,7 +214,7 @@ def test_own_feature_vectors(tmp_path: Path) -> None:
         data.write_idx(tmp_path / f"{side}-images.idx", np.ones((3, 5), np.uint8))
         data.write_idx(tmp_path / f"{side}-labels.idx", np.array([2, 0, 1], np.int32))
     dataset = data.load(f"idx:{tmp_path}")
-    assert dataset.train_images.shape == (3, 1, 5)
+    assert dataset.train_inputs.shape == (3, 1, 5)
     assert dataset.n_classes == 3
 
 
@@ -266,10 +266,10 @@ def test_own_folder_refuses_mapping(tmp_path: Path, text: str) -> None:
 
 def test_digits_are_embedded_and_stratified() -> None:
     dataset = digits()
-    assert dataset.train_images.shape == (1442, 8, 8)
-    assert dataset.test_images.shape == (355, 8, 8)
-    assert dataset.train_images.min() == 0
-    assert dataset.train_images.max() == 255
+    assert dataset.train_inputs.shape == (1442, 8, 8)
+    assert dataset.test_inputs.shape == (355, 8, 8)
+    assert dataset.train_inputs.min() == 0
+    assert dataset.train_inputs.max() == 255
     train, test = np.bincount(dataset.train_labels), np.bincount(dataset.test_labels)
     assert (test == (train + test) // 5).all()
     assert data.load("digits").hashes == dataset.hashes
@@ -280,15 +280,15 @@ def test_digits_are_embedded_and_stratified() -> None:
 def test_split_is_drawn_by_the_seed() -> None:
     dataset = digits()
     one, two = data.split(dataset, 1 / 6, seed=3), data.split(dataset, 1 / 6, seed=3)
-    assert np.array_equal(one.validation_images, two.validation_images)
+    assert np.array_equal(one.validation_inputs, two.validation_inputs)
     assert len(one.validation_labels) == 240
     assert len(one.train_labels) == 1202
     other = data.split(dataset, 1 / 6, seed=4)
     assert not np.array_equal(one.validation_labels, other.validation_labels)
-    joined = np.concatenate([one.train_images, one.validation_images]).reshape(1442, -1)
-    everything = dataset.train_images.reshape(1442, -1)
+    joined = np.concatenate([one.train_inputs, one.validation_inputs]).reshape(1442, -1)
+    everything = dataset.train_inputs.reshape(1442, -1)
     assert sorted(map(bytes, joined)) == sorted(map(bytes, everything))
-    assert one.test_images is dataset.test_images
+    assert one.test_inputs is dataset.test_inputs
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 1e-9, 0.99999, float("nan")])
@@ -299,11 +299,11 @@ def test_split_refuses_empty_parts(share: float) -> None:
 
 def test_two_moons() -> None:
     dataset = two_moons(100, noise=0.05, seed=1, units=7)
-    assert dataset.train_images.shape == (80, 2, 7)
-    assert dataset.test_images.shape == (20, 2, 7)
+    assert dataset.train_inputs.shape == (80, 2, 7)
+    assert dataset.test_inputs.shape == (20, 2, 7)
     assert set(dataset.train_labels.tolist()) == {0, 1}
-    assert np.array_equal(dataset.train_images, two_moons(100, noise=0.05, seed=1, units=7).train_images)
-    assert not np.array_equal(dataset.train_images, two_moons(100, noise=0.05, seed=2, units=7).train_images)
+    assert np.array_equal(dataset.train_inputs, two_moons(100, noise=0.05, seed=1, units=7).train_inputs)
+    assert not np.array_equal(dataset.train_inputs, two_moons(100, noise=0.05, seed=2, units=7).train_inputs)
     with pytest.raises(UsageError, match="at least 20"):
         two_moons(5)
     with pytest.raises(UsageError, match="standard deviation"):

@@ -32,15 +32,15 @@ def _present(request: pytest.FixtureRequest) -> None:
 )
 def test_shapes_counts_and_hashes(name: str, n_train: int, n_test: int, n_classes: int) -> None:
     dataset = data.load(name, download=False)
-    assert dataset.train_images.shape == (n_train, 28, 28)
-    assert dataset.test_images.shape == (n_test, 28, 28)
+    assert dataset.train_inputs.shape == (n_train, 28, 28)
+    assert dataset.test_inputs.shape == (n_test, 28, 28)
     assert dataset.n_classes == n_classes
     train, test = np.bincount(dataset.train_labels), np.bincount(dataset.test_labels)
     assert len(train) == len(test) == n_classes
     if name == "mnist":
         assert train.tolist() == MNIST_COUNTS
         halves = data.split(dataset, 1 / 6, seed=1)
-        assert (len(halves.train_images), len(halves.validation_images)) == (50_000, 10_000)
+        assert (len(halves.train_inputs), len(halves.validation_inputs)) == (50_000, 10_000)
     else:
         assert len(set(test.tolist())) == 1  # balanced
     known = data.CATALOG[name]
@@ -52,6 +52,6 @@ def test_shapes_counts_and_hashes(name: str, n_train: int, n_test: int, n_classe
 @pytest.mark.parametrize("name", ["emnist-47-subset"])
 def test_emnist_is_upright(name: str) -> None:
     dataset = data.load(name, download=False)
-    ones = dataset.train_images[dataset.train_labels == 1].astype(np.float64)
+    ones = dataset.train_inputs[dataset.train_labels == 1].astype(np.float64)
     ink_by_row, ink_by_column = (ones > 128).any(axis=2).sum(axis=1), (ones > 128).any(axis=1).sum(axis=1)
     assert ink_by_row.mean() > 1.5 * ink_by_column.mean()  # a one is high and narrow

@@ -202,11 +202,11 @@ def test_experiments_it_cannot_run_are_refused(change: dict[str, object], word: 
 def test_learns_digits_and_calibrates() -> None:
     data = digits()
     inputs, labels = (
-        Pixel().encode(torch.tensor(data.train_images).flatten(1)),
+        Pixel().encode(torch.tensor(data.train_inputs).flatten(1)),
         torch.tensor(data.train_labels),
     )
     test, test_labels = (
-        Pixel().encode(torch.tensor(data.test_images).flatten(1)),
+        Pixel().encode(torch.tensor(data.test_inputs).flatten(1)),
         torch.tensor(data.test_labels),
     )
     rule, noise = BNN(), seeded(5)

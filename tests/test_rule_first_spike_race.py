@@ -17,13 +17,13 @@ from bitspike.settings import Network
 
 def _trained(experiment, n_batches):
     parts = split(load("digits"), 1 / 6, 3)
-    inputs = experiment.coding.encode(torch.from_numpy(parts.train_images).flatten(1))
+    inputs = experiment.coding.encode(torch.from_numpy(parts.train_inputs).flatten(1))
     labels, generator = torch.from_numpy(parts.train_labels), torch.Generator().manual_seed(3)
     model, optimiser = experiment.rule.init(experiment, Task(inputs, 10), generator)
     for _ in range(n_batches):
         chosen = torch.randint(0, len(labels), (32,), generator=generator)
         experiment.rule.step(model, optimiser, Batch(inputs[chosen], labels[chosen]), generator)
-    held = experiment.coding.encode(torch.from_numpy(parts.validation_images).flatten(1))
+    held = experiment.coding.encode(torch.from_numpy(parts.validation_inputs).flatten(1))
     return model, Batch(held, torch.from_numpy(parts.validation_labels))
 
 

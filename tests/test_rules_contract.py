@@ -61,7 +61,7 @@ def name(request):
 
 
 def _data(experiment, moons):
-    inputs = experiment.coding.encode(torch.from_numpy(moons.train_images).flatten(1))
+    inputs = experiment.coding.encode(torch.from_numpy(moons.train_inputs).flatten(1))
     return Batch(inputs, torch.from_numpy(moons.train_labels))
 
 
@@ -179,7 +179,7 @@ def test_two_moons_are_learned(name, moons):
         for chosen in order.split(size):
             experiment.rule.step(model, optimiser, Batch(data.inputs[chosen], data.labels[chosen]), generator)
         experiment.rule.end_epoch(model, generator)
-    inputs = experiment.coding.encode(torch.from_numpy(moons.test_images).flatten(1))
+    inputs = experiment.coding.encode(torch.from_numpy(moons.test_inputs).flatten(1))
     p = experiment.rule.predict(model, inputs, generator)
     assert float((p.labels == torch.from_numpy(moons.test_labels)).double().mean()) >= FLOORS.get(name, 0.97)
 

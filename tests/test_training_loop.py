@@ -298,7 +298,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no run"):
         resume(tmp_path, progress=False)
     manifest = RunFolder(folder).read_json("manifest.json")
-    manifest["data"]["sha256"]["train_images"] = "0" * 64
+    manifest["data"]["sha256"]["train_inputs"] = "0" * 64
     RunFolder(folder).write_json("manifest.json", manifest)
     with pytest.raises(DataError, match="not those"):
         resume(folder, progress=False)
@@ -369,7 +369,7 @@ def test_each_epoch_sees_every_image_once_in_a_new_order(
     assert rows[0] == rows[1]
     dataset = loop_module.load("digits")
     parts = loop_module.split(dataset, 1 / 6, 1)
-    images = torch.tensor(parts.train_images).flatten(1).float()
+    images = torch.tensor(parts.train_inputs).flatten(1).float()
     wanted = torch.cat([images, torch.tensor(parts.train_labels)[:, None].float()], 1)
     assert rows[0] == sorted(map(tuple, wanted.tolist()))
 

@@ -23,13 +23,13 @@ def inference(seconds: float = 2.0, n_batches: int = 1500) -> list[dict[str, Any
     experiment = replace(bs4nn_mnist, seed=1)
     model, _ = trained(experiment, data, n_batches)
     validation = Batch(
-        experiment.coding.encode(torch.from_numpy(data.validation_images).flatten(1)),
+        experiment.coding.encode(torch.from_numpy(data.validation_inputs).flatten(1)),
         torch.from_numpy(data.validation_labels),
     )
     experiment.rule.calibrate(model, validation, experiment.training.max_silent)
-    packed = pack(model, experiment, [str(k) for k in range(10)], data.test_images.shape[1:])
-    pixels = np.resize(data.test_images, (max(2048, len(data.test_images)), 28, 28))
-    accuracy = float((packed.predict(data.test_images) == data.test_labels).mean())
+    packed = pack(model, experiment, [str(k) for k in range(10)], data.test_inputs.shape[1:])
+    pixels = np.resize(data.test_inputs, (max(2048, len(data.test_inputs)), 28, 28))
+    accuracy = float((packed.predict(data.test_inputs) == data.test_labels).mean())
     floats = torch.from_numpy(pixels).flatten(1).float() / 255
     rival, half = mlp(784, 600, 10).eval(), mlp(784, 600, 10).eval().bfloat16()
     rows = []

@@ -75,7 +75,7 @@ class _Norse(nn.Module):
 def surrogate_steps(data: Split, hidden: int, n_steps: int, batch: int) -> dict[str, Callable[[], object]]:
     """One Adam step of each installed library: rate-coded input, `n_steps` steps, cross-entropy."""
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.from_numpy(data.train_images[:batch]).flatten(1).float() / 255
+    pixels = torch.from_numpy(data.train_inputs[:batch]).flatten(1).float() / 255
     spikes = (torch.rand((n_steps, *pixels.shape), generator=generator) < pixels).float()
     labels = torch.from_numpy(data.train_labels[:batch])
     calls: dict[str, Callable[[], object]] = {}

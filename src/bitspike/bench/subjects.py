@@ -28,9 +28,9 @@ def images() -> tuple[str, Split]:
 
         return "digits, enlarged", replace(
             digits,
-            train_images=enlarge(digits.train_images),
-            validation_images=enlarge(digits.validation_images),
-            test_images=enlarge(digits.test_images),
+            train_inputs=enlarge(digits.train_inputs),
+            validation_inputs=enlarge(digits.validation_inputs),
+            test_inputs=enlarge(digits.test_inputs),
         )
 
 
@@ -45,7 +45,7 @@ def trained(experiment: Experiment, data: Split, n_batches: int) -> tuple[nn.Mod
     Epochs end as they do in training: S4NN then knows how far it must follow a sample to count dead neurons.
     """
     generator = torch.Generator().manual_seed(experiment.seed)
-    inputs, labels = coded(experiment, data.train_images), torch.from_numpy(data.train_labels)
+    inputs, labels = coded(experiment, data.train_inputs), torch.from_numpy(data.train_labels)
     task = Task(inputs[:1000], int(labels.max()) + 1)
     model, optimiser = experiment.rule.init(experiment, task, generator)
     size = experiment.training.batch_size

@@ -44,7 +44,7 @@ def s4nn_experiment(n_steps: int = 256) -> Experiment:
 
 def _cycle(experiment: Experiment, data: Split) -> Callable[[], Batch]:
     """Batches of 64, one after the other; coded beforehand."""
-    inputs, labels = coded(experiment, data.train_images), torch.from_numpy(data.train_labels)
+    inputs, labels = coded(experiment, data.train_inputs), torch.from_numpy(data.train_labels)
     place = [0]
 
     def following() -> Batch:
@@ -89,7 +89,7 @@ def _dense_step(experiment: Experiment, data: Split) -> Step:
 def _mlp_step(hidden: int, data: Split, fused: bool) -> Step:
     network = mlp(784, hidden, 10)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, fused=fused)
-    floats: Tensor = torch.from_numpy(data.train_images[:BATCH]).flatten(1).float() / 255
+    floats: Tensor = torch.from_numpy(data.train_inputs[:BATCH]).flatten(1).float() / 255
     labels = torch.from_numpy(data.train_labels[:BATCH])
 
     def run() -> None:
@@ -170,7 +170,7 @@ def steps(seconds: float = 2.0, n_batches: int = 300) -> list[dict[str, Any]]:
     assert isinstance(model, FirstSpikeNetwork)
     network, pixels = (
         model.packed(),
-        data.test_images.reshape(len(data.test_images), -1),
+        data.test_inputs.reshape(len(data.test_inputs), -1),
     )  # the one-bit network
     engines: dict[str, Step] = {}
     for n_steps in (256, 4096):
@@ -208,7 +208,7 @@ def epoch(n_images: int | None = None, n_batches: int = 300) -> list[dict[str, A
         with torch_threads(threads):
             generator = torch.Generator().manual_seed(0)
             model, optimiser = trained(experiment, data, n_batches)
-            pixels, labels = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
+            pixels, labels = torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
             n = min(n_images or len(labels), len(labels))
             order = torch.randperm(n, generator=generator)
             begin = time.perf_counter()

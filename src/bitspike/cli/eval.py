@@ -79,7 +79,7 @@ def _packed(
     recipe = RECIPES.get(packed.contents.recipe)
     dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, file)
     _same_classes(len(packed.classes), dataset, file)
-    images = dataset.test_images.reshape(len(dataset.test_images), -1)
+    images = dataset.test_inputs.reshape(len(dataset.test_inputs), -1)
     began = time.perf_counter()
     decided = packed.decide(images)
     seconds = time.perf_counter() - began
@@ -96,7 +96,7 @@ def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
 
     experiment, model = load_model(run)
     began = time.perf_counter()
-    prediction = plain(experiment, model)(dataset.test_images)
+    prediction = plain(experiment, model)(dataset.test_inputs)
     seconds = time.perf_counter() - began
     _same_classes(prediction.probabilities.shape[1], dataset, run)
     kind, n_steps = experiment.weights.kind, experiment.coding.n_steps
@@ -112,12 +112,12 @@ def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
     from bitspike.training import load_model
 
     experiment, model = load_model(run)
-    trained = plain(experiment, model)(dataset.test_images)
+    trained = plain(experiment, model)(dataset.test_inputs)
     engines = [load(file)]
     if engines[0].backend != "reference":
         engines = [load(file, isa=isa) for isa in instruction_sets()]
     for engine in engines:
-        fault = verify(engine, lambda _: trained, dataset.test_images)
+        fault = verify(engine, lambda _: trained, dataset.test_inputs)
         if fault is not None:
             raise BitspikeError(f"{run}, {engine.backend}: {fault}")
     return [engine.backend for engine in engines]

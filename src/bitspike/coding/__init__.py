@@ -1,7 +1,19 @@
-"""How an input becomes spikes: settings that encode uint8 images. Importing this needs no torch."""
+"""How an input becomes spikes: settings that encode images, events or sound. Importing this needs no torch."""
 
+from bitspike.coding.direct import Direct
 from bitspike.coding.first_spike import FirstSpike, first_spike_times, time_table
 from bitspike.coding.pixel import Pixel
+from bitspike.coding.poisson import Poisson
+from bitspike.coding.spike_list import SpikeList
 from bitspike.data.population import Population
 
-__all__ = ["FirstSpike", "Pixel", "Population", "first_spike_times", "time_table"]
+__all__ = [
+    "Direct",
+    "FirstSpike",
+    "Pixel",
+    "Poisson",
+    "Population",
+    "SpikeList",
+    "first_spike_times",
+    "time_table",
+]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bitspike.errors import DataError
 
-PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+PARTS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
 @dataclass(frozen=True)

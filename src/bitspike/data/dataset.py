@@ -22,9 +22,9 @@ class Dataset:
     """
 
     name: str
-    train_images: Images
+    train_inputs: Images
     train_labels: Labels
-    test_images: Images
+    test_inputs: Images
     test_labels: Labels
     classes: tuple[str, ...]
     hashes: dict[str, str] = field(default_factory=dict)
@@ -36,10 +36,10 @@ class Dataset:
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             _check(f"{self.name}, {part} data", images, labels, len(self.classes))
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+        if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
             raise DataError(
-                f"{self.name}: training images are {self.train_images.shape[1:]}, test images "
-                f"{self.test_images.shape[1:]}; both must have one size"
+                f"{self.name}: training images are {self.train_inputs.shape[1:]}, test images "
+                f"{self.test_inputs.shape[1:]}; both must have one size"
             )
         unseen = np.setdiff1d(self.test_labels, self.train_labels)
         if unseen.size:
@@ -50,7 +50,7 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of an image."""
-        return self.train_images.shape[1], self.train_images.shape[2]
+        return self.train_inputs.shape[1], self.train_inputs.shape[2]
 
     @property
     def n_classes(self) -> int:
@@ -61,11 +61,11 @@ class Dataset:
 class Split:
     """Training, validation and test parts: images uint8 `(n, h, w)`, labels int64 `(n,)`."""
 
-    train_images: Images
+    train_inputs: Images
     train_labels: Labels
-    validation_images: Images
+    validation_inputs: Images
     validation_labels: Labels
-    test_images: Images
+    test_inputs: Images
     test_labels: Labels
 
 
@@ -74,7 +74,7 @@ def split(dataset: Dataset, validation: float, seed: int) -> Split:
 
     The test part is passed on untouched. A share that leaves either part empty raises `UsageError`.
     """
-    n = len(dataset.train_images)
+    n = len(dataset.train_inputs)
     n_validation = round(validation * n) if 0 < validation < 1 else 0
     if not 0 < n_validation < n:
         raise UsageError(
@@ -82,9 +82,9 @@ def split(dataset: Dataset, validation: float, seed: int) -> Split:
         )
     order = np.random.default_rng(seed).permutation(n)
     held, kept = np.sort(order[:n_validation]), np.sort(order[n_validation:])
-    images, labels = dataset.train_images, dataset.train_labels
+    images, labels = dataset.train_inputs, dataset.train_labels
     return Split(
-        images[kept], labels[kept], images[held], labels[held], dataset.test_images, dataset.test_labels
+        images[kept], labels[kept], images[held], labels[held], dataset.test_inputs, dataset.test_labels
     )
 
 

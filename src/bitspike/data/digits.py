@@ -22,8 +22,8 @@ def digits() -> Dataset:
         place[labels == label] = np.arange(np.count_nonzero(labels == label))
     test = place % 5 == 4
     parts = {
-        "train_images": images[~test], "train_labels": labels[~test],
-        "test_images": images[test], "test_labels": labels[test],
+        "train_inputs": images[~test], "train_labels": labels[~test],
+        "test_inputs": images[test], "test_labels": labels[test],
     }  # fmt: skip
     hashes = {name: idx_sha256(part.astype(np.uint8)) for name, part in parts.items()}
     return Dataset("digits", **parts, classes=tuple("0123456789"), hashes=hashes)

@@ -39,7 +39,7 @@ def load(name: str, data_dir: str | Path | None = None, download: bool = True) -
         path = files.fetch(known, file, data_dir, download)
         array, hashes[file.name] = files.read(known, file, path)
         parts[part] = _checked(part, array, str(path))
-    for part in ("train_images", "test_images"):
+    for part in ("train_inputs", "test_inputs"):
         parts[part] = files.upright(known, parts[part])
     return _dataset(name, parts, known.classes, hashes, known.note)
 
@@ -57,7 +57,7 @@ def verify(name: str, data_dir: str | Path | None = None) -> list[files.Check]:
 
 
 def _checked(part: str, array: NDArray[Any], where: str) -> NDArray[Any]:
-    return as_images(array, where) if part.endswith("images") else as_labels(array, where)
+    return as_images(array, where) if part.endswith("inputs") else as_labels(array, where)
 
 
 def _own(name: str, folder: Path) -> Dataset:
@@ -84,13 +84,13 @@ def _dataset(
     hashes: dict[str, str],
     note: str = "",
 ) -> Dataset:
-    train_images, train_labels, test_images, test_labels = (parts[part] for part in PARTS)
-    return Dataset(name, train_images, train_labels, test_images, test_labels, classes, hashes, note)
+    train_inputs, train_labels, test_inputs, test_labels = (parts[part] for part in PARTS)
+    return Dataset(name, train_inputs, train_labels, test_inputs, test_labels, classes, hashes, note)
 
 
 def _pick(folder: Path, part: str) -> Path:
     """The one file of the folder whose name says this part; a plain file goes before its .gz."""
-    side, kind = part.split("_")
+    side, kind = part.replace("inputs", "images").split("_")
     sides = ("train",) if side == "train" else ("test", "t10k")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), reverse=True):  # X.gz, then X

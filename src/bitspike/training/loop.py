@@ -125,12 +125,12 @@ class _Run:
     ) -> None:
         self.experiment, self.folder, self.group = experiment, folder, group
         self.rule: Rule = experiment.rule
-        images = torch.tensor(parts.train_images)
+        images = torch.tensor(parts.train_inputs)
         self.labels = torch.tensor(parts.train_labels)
         self.validation = Batch(
-            encode(experiment, torch.tensor(parts.validation_images)), torch.tensor(parts.validation_labels)
+            encode(experiment, torch.tensor(parts.validation_inputs)), torch.tensor(parts.validation_labels)
         )
-        self.test = torch.tensor(parts.test_images), torch.tensor(parts.test_labels)
+        self.test = torch.tensor(parts.test_inputs), torch.tensor(parts.test_labels)
         if min(len(images), experiment.training.batch_size) < group.size:
             raise UsageError(f"a batch is smaller than the {group.size} processes that share it; start fewer")
         # Distorted images are coded per batch, others once.

@@ -1,0 +1,40 @@
+"""A still image as a constant current into the first layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bitspike.coding.first_spike import require_uint8
+from bitspike.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Direct:
+    """I(t) = W p in every step, p = rate * intensity / 255: the mean of `Poisson` at the same rate, without its noise.
+
+    `n_steps` 2 to 32767; `rate` above 0, spikes per step that the current stands for at full intensity (may exceed 1).
+    HM2-BP recipes, section 2.4; a departure from the published input coding.
+    """
+
+    n_steps: int = 100
+    rate: float = 0.727
+
+    def __post_init__(self) -> None:
+        check_window(self.n_steps)
+        if not 0 < self.rate < 1000:
+            raise UsageError(f"coding.rate is {self.rate}; give spikes per step at full intensity, above 0")
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The uint8 images themselves; the current is made where it is used. Another dtype raises `DataError`."""
+        require_uint8(images)
+        return images
+
+
+def check_window(n_steps: int) -> None:
+    """Refuse a window that is no window."""
+    if type(n_steps) is not int or not 2 <= n_steps <= 32767:
+        raise UsageError(f"coding.n_steps is {n_steps!r}; choose 2 to 32767 steps")

@@ -1,0 +1,175 @@
+"""The slow truth of spike trains: loops over steps in plain PyTorch, in the dtype of the weights.
+
+Section and equation numbers are those of the HM2-BP specification (docs/methods/hm2bp.md).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bitspike.ops.spike_train.neuron import Neuron
+from bitspike.ops.spike_train.operators import Conv, Dense, Operator
+from bitspike.ops.spike_train.signals import Adjoint, Current, Result, Signal, Spikes, pack, unpack
+
+
+def apply(op: Operator, x: Tensor, weight: Tensor | None) -> Tensor:
+    """The operator on dense inputs `(m, n_in)`: `(m, n_out)`; differentiable."""
+    if isinstance(op, Dense):
+        assert weight is not None
+        return x @ weight
+    maps = x.reshape(-1, op.height, op.width, op.channels).permute(0, 3, 1, 2)
+    if isinstance(op, Conv):
+        assert weight is not None
+        out = functional.conv2d(maps, weight.permute(3, 2, 0, 1), padding=op.padding)
+    else:
+        out = functional.avg_pool2d(maps, op.size) * op.size**2
+    return out.permute(0, 2, 3, 1).flatten(1)
+
+
+def transpose(op: Operator, y: Tensor, weight: Tensor | None) -> Tensor:
+    """The transposed operator: `(m, n_out)` to `(m, n_in)`."""
+    x = y.new_zeros((len(y), op.n_in), requires_grad=True)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(apply(op, x, weight), x, y)
+    return gradient
+
+
+def weight_gradient(op: Operator, x: Tensor, y: Tensor) -> Tensor:
+    """Gradient of sum(y * apply(op, x, weight)) by the weight; `x` `(m, n_in)`, `y` `(m, n_out)`."""
+    assert op.weight_shape is not None
+    weight = y.new_zeros(op.weight_shape, requires_grad=True)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(apply(op, x, weight), weight, y)
+    return gradient
+
+
+def input_current(op: Operator, x: Signal, weight: Tensor | None) -> Tensor:
+    """I(t), `(batch, n_steps, n_out)`: acts on the neurons one step later."""
+    if isinstance(x, Current):
+        return apply(op, x.values, weight)[:, None].expand(-1, x.n_steps, -1)
+    dtype = torch.float32 if weight is None else weight.dtype
+    dense = unpack(x, dtype)
+    return apply(op, dense.flatten(0, 1), weight).unflatten(0, dense.shape[:2])
+
+
+def scan(current: Tensor, neuron: Neuron) -> Result:
+    """Run the neurons of `Neuron` on `current` `(batch, n_steps, n)`."""
+    batch, n_steps, n = current.shape
+    v, x, counts, tpsp = (current.new_zeros((batch, n)) for _ in range(4))
+    spikes = current.new_zeros((batch, n_steps, n), dtype=torch.bool)
+    limit = torch.tensor(neuron.threshold, dtype=current.dtype) - torch.tensor(
+        neuron.epsilon, dtype=current.dtype
+    )
+    rate = torch.tensor(1 / neuron.tau_s, dtype=current.dtype)
+    beta_m, beta_s = (torch.tensor(beta, dtype=current.dtype) for beta in (neuron.beta_m, neuron.beta_s))
+    for t in range(1, n_steps):
+        v, x = v * beta_m, x * beta_s
+        step = current[:, t - 1]
+        if neuron.lateral:
+            before = spikes[:, t - 1].to(current.dtype)
+            step = step - neuron.lateral * (before.sum(1, keepdim=True) - before)
+        x = x + step
+        v = v + x * rate
+        recent = spikes[:, max(0, t - neuron.refractory) : t].any(1)
+        v = torch.where(recent, 0, v)
+        fired = v > limit
+        spikes[:, t] = fired
+        counts += fired
+        tpsp += torch.where(fired, v, 0)
+        v = torch.where(fired, 0, v)
+    return Result(pack(spikes), counts, tpsp, v)
+
+
+def forward(op: Operator, x: Signal, weight: Tensor | None, neuron: Neuron) -> Result:
+    """A layer: the operator's current through its neurons."""
+    return scan(input_current(op, x, weight), neuron)
+
+
+def adjoint(spikes: Spikes, neuron: Neuron, how: Adjoint, dtype: torch.dtype = torch.float32) -> Tensor:
+    """R(t) = d a / d I(t) with spike times and resets held fixed, `(batch, n_steps, n)` (recipes, 2.1).
+
+    From the last step down, lam = mu = 0 at first:
+        R(t) = mu;  lam <- decay_m * lam;  lam <- 0 if a spike occurred in t-1 .. t-refractory;  lam <- 1 if s(t) = 1;
+        mu <- decay_s * mu + gain * lam
+    `trace`: decay = 1 - 1/tau, gain = 1 / tau_s. `closed`: decay = exp(-1/tau), gain = (decay_m - decay_s) /
+    (1 - tau_s/tau_m), and R(t) = mu(t + 1 + refractory), 0 beyond the window.
+    """
+    s = unpack(spikes, torch.bool)
+    decay_m, decay_s, gain, late = adjoint_constants(neuron, how)
+    batch, n_steps, n = s.shape
+    lam, mu = torch.zeros((2, batch, n), dtype=dtype, device=s.device)
+    result = torch.zeros((batch, n_steps, n), dtype=dtype, device=s.device)
+    for t in range(n_steps - 1, -1, -1):
+        if t - late >= 0:
+            result[:, t - late] = mu  # mu of step t + 1, `late` steps earlier
+        recent = s[:, max(0, t - neuron.refractory) : t].any(1)
+        lam = torch.where(recent, 0, lam * decay_m)
+        lam = torch.where(s[:, t], 1, lam)
+        mu = mu * decay_s + lam * gain
+    return result
+
+
+def adjoint_constants(neuron: Neuron, how: Adjoint) -> tuple[float, float, float, int]:
+    """Decay of lam, decay of mu, gain, and the steps by which R is read later than mu."""
+    import math
+
+    if how.spsp == "trace":
+        return neuron.beta_m, neuron.beta_s, 1 / neuron.tau_s, 0
+    m, s = math.exp(-1 / neuron.tau_m), math.exp(-1 / neuron.tau_s)
+    return m, s, (m - s) / (1 - neuron.tau_s / neuron.tau_m), neuron.refractory
+
+
+def in_bins(x: Tensor, size: int, mean: bool) -> Tensor:
+    """Sums, or means, over bins of `size` steps of `(batch, n_steps, n)`; the last bin may be shorter."""
+    if size == 1:
+        return x
+    batch, n_steps, n = x.shape
+    n_bins = -(-n_steps // size)
+    padded = functional.pad(x, (0, 0, 0, n_bins * size - n_steps)).reshape(batch, n_bins, size, n).sum(2)
+    if not mean:
+        return padded
+    lengths = torch.full((n_bins, 1), float(size), dtype=x.dtype, device=x.device)
+    lengths[-1] = n_steps - (n_bins - 1) * size
+    return padded / lengths
+
+
+def backward(
+    op: Operator,
+    x: Signal,
+    weight: Tensor | None,
+    out: Spikes,
+    neuron: Neuron,
+    how: Adjoint,
+    weight_scale: Tensor | None,
+    error_scale: Tensor | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """The two sums over time of the backward pass (recipes, 2.2); each is None where its scale is None.
+
+    d_weight = gradient, by the weight, of sum_{b,t} weight_scale_b * R_b(t) * (op s_b(t)):  dense: sum s_j(t) R_i(t) g_i
+    error    = sum_t s_bj(t) * (transposed op of error_scale_b * R_b(t))_j, `(batch, n_in)`; None for a constant current
+    `weight_scale`, `error_scale` `(batch, n_out)`.
+    """
+    dtype = next(scale.dtype for scale in (weight_scale, error_scale) if scale is not None)
+    r = adjoint(out, neuron, how, dtype)
+    d_weight = error = None
+    if isinstance(x, Current):
+        if weight_scale is not None:
+            d_weight = weight_gradient(op, x.values, weight_scale * r.sum(1))
+        return d_weight, None
+    r, s = in_bins(r, how.bin, mean=True), in_bins(unpack(x, dtype), how.bin, mean=False)
+    if weight_scale is not None:
+        d_weight = weight_gradient(op, s.flatten(0, 1), (r * weight_scale[:, None]).flatten(0, 1))
+    if error_scale is not None:
+        below = transpose(op, (r * error_scale[:, None]).flatten(0, 1), weight)
+        error = (s * below.unflatten(0, s.shape[:2])).sum(1)
+    return d_weight, error
+
+
+def tpsp(
+    op: Operator, x: Signal, weight: Tensor | None, out: Spikes, neuron: Neuron, how: Adjoint
+) -> Tensor:
+    """a_i = sum_t R_i(t) I_i(t) for spikes `out` that need not be the layer's own, `(batch, n_out)`."""
+    current = input_current(op, x, weight)
+    return (adjoint(out, neuron, how, current.dtype) * current).sum(1)

@@ -1,0 +1,80 @@
+"""What travels between layers: spikes as bits, or a constant current; and how the adjoint reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitspike.errors import UsageError
+
+
+class Spikes(NamedTuple):
+    """Spike trains as bits: int64 `(batch, n_steps, ceil(n / 64))`; neuron j is bit j % 64 of word j // 64.
+
+    Bits from `n` up are 0.
+    """
+
+    bits: Tensor
+    n: int
+
+    @property
+    def n_steps(self) -> int:
+        return self.bits.shape[1]
+
+
+class Current(NamedTuple):
+    """A constant input, `(batch, n)` float: what the weights multiply, the same in each of the `n_steps`."""
+
+    values: Tensor
+    n_steps: int
+
+
+Signal = Spikes | Current
+
+
+class Result(NamedTuple):
+    """What a layer's neurons did: spikes, their counts, T-PSP a, and the membrane v after the last step; all `(batch, n)`.
+
+    a = sum of v_pre over the steps in which the neuron fired (specification, identity 5.4); without lateral input.
+    """
+
+    spikes: Spikes
+    counts: Tensor
+    tpsp: Tensor
+    membrane: Tensor
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """How the backward pass reads spike times (specification, sections 5.2, 5.3; recipes, 2.1, 2.3).
+
+    `trace`: the simulator's own dynamics; `closed`: the authors' closed form, without its cut-off at 4 tau_m. `bin`:
+    steps over which R is averaged and spikes are summed before they are multiplied; 1 is exact.
+    """
+
+    spsp: Literal["trace", "closed"] = "trace"
+    bin: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bin < 1:
+            raise UsageError(f"backward_bin is {self.bin}; it counts steps, 1 or more")
+
+
+def pack(dense: Tensor) -> Spikes:
+    """Spikes from 0 and 1, or booleans, `(batch, n_steps, n)`; on the device of `dense`."""
+    batch, n_steps, n = dense.shape
+    bits = np.packbits(dense.bool().cpu().numpy(), axis=2, bitorder="little")
+    words = np.zeros((batch, n_steps, -(-n // 64) * 8), np.uint8)
+    words[:, :, : bits.shape[2]] = bits
+    return Spikes(torch.from_numpy(words.view("<i8").astype(np.int64)).to(dense.device), n)
+
+
+def unpack(spikes: Spikes, dtype: torch.dtype = torch.float32) -> Tensor:
+    """0 and 1, `(batch, n_steps, n)`."""
+    shift = torch.arange(64, device=spikes.bits.device)
+    dense = (spikes.bits[..., None] >> shift) & 1
+    return dense.flatten(2)[:, :, : spikes.n].to(dtype)
