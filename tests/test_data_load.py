@@ -221,7 +221,7 @@ def test_own_feature_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("index", "array", "words"),
     [
-        (1, np.array([0, 1, 1], np.uint8), "4 images, labels of shape"),
+        (1, np.array([0, 1, 1], np.uint8), "4 inputs, labels of shape"),
         (1, np.array([0, 1, -1, 0], np.int32), "label -1 of image 2"),
         (1, np.array([0, 1, 2_000_000_000, 0], np.int32), "label 2000000000 of image 2"),
         (1, np.array([[0, 1, 1, 0]], np.uint8), "integers of shape"),
@@ -231,7 +231,7 @@ def test_own_feature_vectors(tmp_path: Path) -> None:
         (3, np.array([0, 2], np.uint8), "label 2 of image 1 is outside"),
         (0, TRAIN_IMAGES.astype(np.int16), "must be uint8"),
         (0, TRAIN_IMAGES[:, None], "one channel"),
-        (2, ARRAYS[2][:, :1], "one size"),
+        (2, ARRAYS[2][:, :1], "one shape"),
     ],
 )
 def test_own_folder_refuses(tmp_path: Path, index: int, array: np.ndarray, words: str) -> None:

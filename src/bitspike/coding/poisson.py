@@ -75,7 +75,8 @@ def mix64(z: NDArray[Any]) -> NDArray[np.uint64]:
     """The finaliser of splitmix64, on uint64."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return mixed
 
 
 def content_keys(images: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""Images and labels: `load` a data set by name, `split` off validation data. Importable without torch."""
+"""Inputs and labels: `load` a data set by name, `split` off validation data. Importable without torch."""
 
 from bitspike.data.catalog import CATALOG, Entry
 from bitspike.data.dataset import Dataset, Split, split

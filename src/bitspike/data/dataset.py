@@ -1,4 +1,4 @@
-"""What every data set becomes: images and labels, checked, and their split."""
+"""What every data set becomes: images or recordings with labels, checked, and their split."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitspike.data.recordings import Audio, Events
 from bitspike.errors import DataError, UsageError
 
 Images = NDArray[np.uint8]
+Inputs = Any  # Images, Events or Audio: they share len(), .shape and indexing by rows
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images uint8 `(n, h, w)`, 0 dark to 255 bright; labels int64 `(n,)`, places in `classes`.
+    """Images uint8 `(n, h, w)`, 0 dark to 255 bright, or recordings; labels int64 `(n,)`, places in `classes`.
 
     `hashes`: SHA-256 of each part's content. `note` names what is special (a subset, lossy), else empty.
     """
 
     name: str
-    train_inputs: Images
+    train_inputs: Inputs
     train_labels: Labels
-    test_inputs: Images
+    test_inputs: Inputs
     test_labels: Labels
     classes: tuple[str, ...]
     hashes: dict[str, str] = field(default_factory=dict)
@@ -34,23 +36,23 @@ class Dataset:
         if len(self.classes) < 2:
             raise DataError(f"{self.name}: {len(self.classes)} class; at least 2 are needed to tell apart")
         for part in ("train", "test"):
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            _check(f"{self.name}, {part} data", images, labels, len(self.classes))
+            inputs, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_labels")
+            _check(f"{self.name}, {part} data", inputs, labels, len(self.classes))
         if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
             raise DataError(
-                f"{self.name}: training images are {self.train_inputs.shape[1:]}, test images "
-                f"{self.test_inputs.shape[1:]}; both must have one size"
+                f"{self.name}: training inputs are {self.train_inputs.shape[1:]}, test inputs "
+                f"{self.test_inputs.shape[1:]}; both must have one shape"
             )
         unseen = np.setdiff1d(self.test_labels, self.train_labels)
         if unseen.size:
             raise DataError(
-                f"{self.name}: test labels {unseen[:5].tolist()} have no training image to learn from"
+                f"{self.name}: test labels {unseen[:5].tolist()} have no training input to learn from"
             )
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of an image."""
-        return self.train_inputs.shape[1], self.train_inputs.shape[2]
+    def shape(self) -> tuple[int, ...]:
+        """Height and width of an image; polarities, height and width of events; nothing for sound."""
+        return tuple(self.train_inputs.shape[1:])
 
     @property
     def n_classes(self) -> int:
@@ -59,18 +61,18 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training, validation and test parts: images uint8 `(n, h, w)`, labels int64 `(n,)`."""
+    """Training, validation and test parts: inputs as in `Dataset`, labels int64 `(n,)`."""
 
-    train_inputs: Images
+    train_inputs: Inputs
     train_labels: Labels
-    validation_inputs: Images
+    validation_inputs: Inputs
     validation_labels: Labels
-    test_inputs: Images
+    test_inputs: Inputs
     test_labels: Labels
 
 
 def split(dataset: Dataset, validation: float, seed: int) -> Split:
-    """Hold out round(validation * n) training images, drawn by `seed`; both parts keep the original order.
+    """Hold out round(validation * n) training inputs, drawn by `seed`; both parts keep the original order.
 
     The test part is passed on untouched. A share that leaves either part empty raises `UsageError`.
     """
@@ -78,13 +80,13 @@ def split(dataset: Dataset, validation: float, seed: int) -> Split:
     n_validation = round(validation * n) if 0 < validation < 1 else 0
     if not 0 < n_validation < n:
         raise UsageError(
-            f"validation is {validation}; of {n} training images it must leave some for both parts"
+            f"validation is {validation}; of {n} training inputs it must leave some for both parts"
         )
     order = np.random.default_rng(seed).permutation(n)
     held, kept = np.sort(order[:n_validation]), np.sort(order[n_validation:])
-    images, labels = dataset.train_inputs, dataset.train_labels
+    inputs, labels = dataset.train_inputs, dataset.train_labels
     return Split(
-        images[kept], labels[kept], images[held], labels[held], dataset.test_inputs, dataset.test_labels
+        inputs[kept], labels[kept], inputs[held], labels[held], dataset.test_inputs, dataset.test_labels
     )
 
 
@@ -108,15 +110,17 @@ def as_labels(array: NDArray[Any], where: str) -> Labels:
     return array.astype(np.int64)
 
 
-def _check(where: str, images: Images, labels: Labels, n_classes: int) -> None:
-    if images.ndim != 3 or images.dtype != np.uint8 or images.size == 0:
+def _check(where: str, inputs: Inputs, labels: Labels, n_classes: int) -> None:
+    if not isinstance(inputs, (Events, Audio)) and (
+        inputs.ndim != 3 or inputs.dtype != np.uint8 or inputs.size == 0
+    ):
         raise DataError(
-            f"{where}: images are {images.dtype} of shape {images.shape}; give uint8 (n, height, width)"
+            f"{where}: images are {inputs.dtype} of shape {inputs.shape}; give uint8 (n, height, width)"
         )
-    if labels.shape != (len(images),) or labels.dtype != np.int64:
+    if labels.shape != (len(inputs),) or labels.dtype != np.int64 or not len(labels):
         raise DataError(
-            f"{where}: {len(images)} images, labels of shape {labels.shape}; give one int64 label per image"
+            f"{where}: {len(inputs)} inputs, labels of shape {labels.shape}; give one int64 label per input"
         )
     if labels.min() < 0 or labels.max() >= n_classes:
         index = int(np.argmax((labels < 0) | (labels >= n_classes)))
-        raise DataError(f"{where}: label {labels[index]} of image {index} is outside 0..{n_classes - 1}")
+        raise DataError(f"{where}: label {labels[index]} of input {index} is outside 0..{n_classes - 1}")

@@ -97,9 +97,7 @@ def _take(
     return values[places], taken.astype(np.int64)
 
 
-def _join(
-    recordings: Sequence[NDArray[Any]], dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _join(recordings: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     lengths = [len(recording) for recording in recordings]
     values = np.concatenate([np.empty(0, dtype), *recordings]).astype(dtype, copy=False)
     return values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

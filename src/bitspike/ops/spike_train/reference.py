@@ -51,7 +51,7 @@ def input_current(op: Operator, x: Signal, weight: Tensor | None) -> Tensor:
         return apply(op, x.values, weight)[:, None].expand(-1, x.n_steps, -1)
     dtype = torch.float32 if weight is None else weight.dtype
     dense = unpack(x, dtype)
-    return apply(op, dense.flatten(0, 1), weight).unflatten(0, dense.shape[:2])
+    return apply(op, dense.flatten(0, 1), weight).reshape(*dense.shape[:2], op.n_out)
 
 
 def scan(current: Tensor, neuron: Neuron) -> Result:
@@ -147,8 +147,8 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """The two sums over time of the backward pass (recipes, 2.2); each is None where its scale is None.
 
-    d_weight = gradient, by the weight, of sum_{b,t} weight_scale_b * R_b(t) * (op s_b(t)):  dense: sum s_j(t) R_i(t) g_i
-    error    = sum_t s_bj(t) * (transposed op of error_scale_b * R_b(t))_j, `(batch, n_in)`; None for a constant current
+    d_weight = gradient, by the weight, of sum_{b,t} weight_scale_b * R_b(t) * (op s_b(t)); dense: sum s_j(t) R_i(t) g_i
+    error = sum_t s_bj(t) * (transposed op of error_scale_b * R_b(t))_j, `(batch, n_in)`; None for a constant current
     `weight_scale`, `error_scale` `(batch, n_out)`.
     """
     dtype = next(scale.dtype for scale in (weight_scale, error_scale) if scale is not None)
@@ -163,13 +163,11 @@ def backward(
         d_weight = weight_gradient(op, s.flatten(0, 1), (r * weight_scale[:, None]).flatten(0, 1))
     if error_scale is not None:
         below = transpose(op, (r * error_scale[:, None]).flatten(0, 1), weight)
-        error = (s * below.unflatten(0, s.shape[:2])).sum(1)
+        error = (s * below.reshape(s.shape)).sum(1)
     return d_weight, error
 
 
-def tpsp(
-    op: Operator, x: Signal, weight: Tensor | None, out: Spikes, neuron: Neuron, how: Adjoint
-) -> Tensor:
+def tpsp(op: Operator, x: Signal, weight: Tensor | None, out: Spikes, neuron: Neuron, how: Adjoint) -> Tensor:
     """a_i = sum_t R_i(t) I_i(t) for spikes `out` that need not be the layer's own, `(batch, n_out)`."""
     current = input_current(op, x, weight)
     return (adjoint(out, neuron, how, current.dtype) * current).sum(1)

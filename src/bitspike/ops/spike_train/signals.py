@@ -37,7 +37,7 @@ Signal = Spikes | Current
 
 
 class Result(NamedTuple):
-    """What a layer's neurons did: spikes, their counts, T-PSP a, and the membrane v after the last step; all `(batch, n)`.
+    """What a layer's neurons did: spikes; counts, T-PSP a, and the membrane v after the last step, each `(batch, n)`.
 
     a = sum of v_pre over the steps in which the neuron fired (specification, identity 5.4); without lateral input.
     """
