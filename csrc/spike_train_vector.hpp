@@ -1,0 +1,128 @@
+// Sixteen neurons in a vector, and one step of them forward and backward. Included by files that are compiled once per
+// instruction set: every name has internal linkage. The compilers' vector types give all targets the same arithmetic, lane by
+// lane (no contraction); masks are 16 bits, bit k for lane k, as spikes lie in memory.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+#include "spike_train_neuron.hpp"
+
+namespace bitspike::spike_train {
+namespace {
+
+constexpr int kLanes = 16;
+
+typedef float f16 __attribute__((vector_size(64)));
+typedef float f16u __attribute__((vector_size(64), aligned(4), may_alias));
+typedef std::int32_t i16 __attribute__((vector_size(64)));
+using Mask = std::uint16_t;
+
+#define SPIKE_INLINE static inline __attribute__((always_inline, unused))
+
+SPIKE_INLINE f16 splat(float x) { return x - f16{}; }
+SPIKE_INLINE f16 load(const float* p) { return *reinterpret_cast<const f16u*>(p); }
+SPIKE_INLINE void store(float* p, f16 v) { *reinterpret_cast<f16u*>(p) = v; }
+
+// The first `lanes` of 16; the others are 0 and not touched in memory.
+SPIKE_INLINE f16 load(const float* p, int lanes) {
+    if (lanes >= kLanes) return load(p);
+    alignas(64) float part[kLanes] = {};
+    std::memcpy(part, p, lanes * sizeof(float));
+    return load(part);
+}
+SPIKE_INLINE void store(float* p, f16 v, int lanes) {
+    if (lanes >= kLanes) return store(p, v);
+    alignas(64) float part[kLanes];
+    store(part, v);
+    std::memcpy(p, part, lanes * sizeof(float));
+}
+
+// `above`: bits of the lanes with v > limit. `drop`: 0 where the bit is set. `choose`: yes where it is set.
+#if defined(__AVX512F__)
+SPIKE_INLINE Mask above(f16 v, f16 limit) { return _mm512_cmp_ps_mask((__m512)v, (__m512)limit, _CMP_GT_OQ); }
+SPIKE_INLINE f16 drop(f16 v, Mask m) { return (f16)_mm512_maskz_mov_ps(static_cast<Mask>(~m), (__m512)v); }
+SPIKE_INLINE f16 choose(Mask m, f16 yes, f16 no) { return (f16)_mm512_mask_mov_ps((__m512)no, m, (__m512)yes); }
+#else
+SPIKE_INLINE Mask above(f16 v, f16 limit) {
+    const i16 more = v > limit;
+#if defined(__AVX__)
+    typedef float f8 __attribute__((vector_size(32)));
+    union { i16 whole; f8 part[2]; } u = {more};
+    return static_cast<Mask>(_mm256_movemask_ps((__m256)u.part[0]) | _mm256_movemask_ps((__m256)u.part[1]) << 8);
+#elif defined(__SSE2__)
+    union { i16 whole; __m128 part[4]; } u = {more};
+    return static_cast<Mask>(_mm_movemask_ps(u.part[0]) | _mm_movemask_ps(u.part[1]) << 4 |
+                             _mm_movemask_ps(u.part[2]) << 8 | _mm_movemask_ps(u.part[3]) << 12);
+#else
+    unsigned mask = 0;
+    for (int k = 0; k < kLanes; ++k) mask |= static_cast<unsigned>(more[k] & 1) << k;
+    return static_cast<Mask>(mask);
+#endif
+}
+SPIKE_INLINE i16 clear_lanes(Mask m) {  // all ones where the bit is 0
+    const i16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+    return ((static_cast<std::int32_t>(m) - i16{}) & bit) == i16{};
+}
+SPIKE_INLINE f16 drop(f16 v, Mask m) { return (f16)((i16)v & clear_lanes(m)); }
+SPIKE_INLINE f16 choose(Mask m, f16 yes, f16 no) {
+    const i16 clear = clear_lanes(m);
+    return (f16)(((i16)no & clear) | ((i16)yes & ~clear));
+}
+#endif
+
+// The lanes' sum, in one order on every machine.
+SPIKE_INLINE float sum(f16 v) {
+    alignas(64) float a[kLanes];
+    store(a, v);
+    for (int half = 8; half; half /= 2)
+        for (int k = 0; k < half; ++k) a[k] += a[k + half];
+    return a[0];
+}
+
+// Constants of `Lif` in all lanes.
+struct LifLanes {
+    f16 beta_m, beta_s, rate, limit;
+    explicit LifLanes(const Lif& c)
+        : beta_m(splat(c.beta_m)), beta_s(splat(c.beta_s)), rate(splat(c.rate)), limit(splat(c.limit)) {}
+};
+
+// One step t of 16 neurons; `current` is I(t - 1), `held` the neurons that fired in t - 1 .. t - refractory. Returns those
+// that fire; `v_pre` is the membrane before its reset.
+SPIKE_INLINE Mask lif_step(const LifLanes& c, f16 current, Mask held, f16& v, f16& x, f16& v_pre) {
+    v = v * c.beta_m;
+    x = x * c.beta_s;
+    x = x + current;
+    v = v + x * c.rate;
+    v_pre = drop(v, held);
+    const Mask fired = above(v_pre, c.limit);
+    v = drop(v_pre, fired);
+    return fired;
+}
+
+// `held` of the next step, for neurons under their own clamp (they cannot fire twice within the refractory period): `fired`
+// in step t, `old` those that fired in step t - refractory (0 before the window).
+template <class Bits>
+SPIKE_INLINE Bits next_held(Bits held, Bits fired, Bits old) {
+    return static_cast<Bits>((held | fired) & ~old);
+}
+
+// Constants of `Back` in all lanes.
+struct BackLanes {
+    f16 decay_m, decay_s, gain;
+    explicit BackLanes(const Back& c) : decay_m(splat(c.decay_m)), decay_s(splat(c.decay_s)), gain(splat(c.gain)) {}
+};
+
+// One step t of the adjoint, from the last step down: read R(t - late) = mu first, then call this. `held`: neurons with a
+// spike in t - 1 .. t - refractory; `fired`: with a spike at t.
+SPIKE_INLINE void back_step(const BackLanes& c, Mask held, Mask fired, f16& lam, f16& mu) {
+    lam = drop(lam * c.decay_m, held);
+    lam = choose(fired, splat(1.0f), lam);
+    mu = mu * c.decay_s + lam * c.gain;
+}
+
+}  // namespace
+}  // namespace bitspike::spike_train
