@@ -28,6 +28,11 @@ class Direct:
         if not 0 < self.rate < 1000:
             raise UsageError(f"coding.rate is {self.rate}; give spikes per step at full intensity, above 0")
 
+    @property
+    def current_per_level(self) -> float:
+        """rate / 255: the current of one grey level over a weight of 1."""
+        return self.rate / 255
+
     def encode(self, images: Tensor) -> Tensor:
         """The uint8 images themselves; the current is made where it is used. Another dtype raises `DataError`."""
         require_uint8(images)

@@ -56,6 +56,10 @@ class Poisson:
         sides = [np.maximum(2 * level - 1, 0), np.maximum(1 - 2 * level, 0)] if self.signed else [level]
         return np.rint(65536 * self.rate * np.stack(sides)).astype(np.int32)
 
+    def trains(self, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """The images' own trains, those of decisions: `spikes` under `content_keys`."""
+        return self.spikes(images, content_keys(images))
+
     def spikes(self, images: NDArray[np.uint8], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """The trains of images `(n, n_pixels)` under keys `(n,)`: `(n, n_steps, n_channels)`; the slow truth."""
         limit = self.limits()[:, images].transpose(1, 0, 2).reshape(len(images), -1)  # (n, channels)

@@ -80,7 +80,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Pool:
-    """The sum of the spikes in a window, each channel by itself; windows do not overlap, a rest at the border is lost."""
+    """The sum of the spikes in a window, per channel; windows do not overlap, a rest at the border is lost."""
 
     height: int
     width: int
