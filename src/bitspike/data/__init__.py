@@ -1,6 +1,6 @@
 """Inputs and labels: `load` a data set by name, `split` off validation data. Importable without torch."""
 
-from bitspike.data.catalog import CATALOG, Entry
+from bitspike.data.catalog import CATALOG, Archive, Entry
 from bitspike.data.dataset import Dataset, Split, split
 from bitspike.data.files import Check
 from bitspike.data.idx import read_idx, write_idx
@@ -8,6 +8,7 @@ from bitspike.data.loading import get, load, names, verify
 
 __all__ = [
     "CATALOG",
+    "Archive",
     "Check",
     "Dataset",
     "Entry",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bitspike.errors import DataError
 
@@ -17,28 +18,58 @@ class File:
     n_bytes: int
     sha256: str | None
 
+    @property
+    def served(self) -> str:
+        """Its name where it is downloaded."""
+        return f"{self.name}.gz"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Many files in one archive `name` (zip, tar or tar.gz), or unpacked beside it: all folders `unpacked` are there.
+
+    `members`: regular expression of the names of the data files, below any folders that lead to them; other files are
+    passed over. There are `n_members` with at most `n_bytes` together. SHA-256 (None: not checked): `sha256` of the
+    archive as published, `content` of its members (`archives.digest`), by which what was unpacked is checked.
+    """
+
+    name: str
+    unpacked: tuple[str, ...]
+    members: str
+    n_members: int
+    n_bytes: int
+    sha256: str | None = None
+    content: str | None = None
+
+    @property
+    def served(self) -> str:
+        """Its name where it is downloaded."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set: its files in the order of `PARTS`, in `folder`; a file's URL is a mirror plus `NAME.gz`.
+    """A data set in `folder`: IDX files in the order of `PARTS`, or archives of recordings, as `kind` says.
 
-    `transposed` marks files whose images are stored column by column (EMNIST); loading makes them upright.
+    A file's URL is a mirror plus its name as `served`. `transposed` marks files whose
+    images are stored column by column (EMNIST); loading makes them upright.
     """
 
     name: str
     title: str
     folder: str
-    files: tuple[File, ...]
+    files: tuple[File, ...] | tuple[Archive, ...]
     classes: tuple[str, ...]
     licence: str
     source: str
     mirrors: tuple[str, ...] = ()
     note: str = ""
     transposed: bool = False
+    kind: Literal["idx", "nmnist"] = "idx"
 
     @property
     def n_bytes(self) -> int:
-        """Size of all files, uncompressed."""
+        """Size of all files, uncompressed (of archives without a known content, at most)."""
         return sum(file.n_bytes for file in self.files)
 
 
@@ -55,6 +86,8 @@ def _emnist_files(prefix: str, sizes: tuple[int, ...], hashes: tuple[str | None,
 
 _EMNIST_CLASSES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 _EMNIST_LICENCE = "public: derived from NIST Special Database 19; cite Cohen et al. 2017, arXiv:1702.05373"
+
+_NMNIST_LICENCE = "CC BY-SA (G. Orchard, A. Jayawant, G. Cohen, N. Thakor 2015)"
 
 CATALOG: dict[str, Entry] = {
     "digits": Entry(
@@ -135,6 +168,41 @@ CATALOG: dict[str, Entry] = {
         source="the test split of EMNIST ByMerge (docs/data.md says which images)",
         note="a subset with its own split, not EMNIST Balanced: not to be compared with published figures",
         transposed=True,
+    ),
+    "nmnist": Entry(
+        name="nmnist",
+        title="N-MNIST, 60,000 + 10,000 event recordings of the MNIST digits, 34 x 34 pixels",
+        folder="nmnist",
+        files=(
+            Archive("Train.zip", ("Train",), r"Train/[^/]+/[^/]+\.bin", 60_000, 1_500_000_000),
+            Archive("Test.zip", ("Test",), r"Test/[^/]+/[^/]+\.bin", 10_000, 250_000_000),
+        ),
+        classes=tuple("0123456789"),
+        licence=_NMNIST_LICENCE,
+        source="https://www.garrickorchard.com/datasets/n-mnist",
+        note="content checked by the number of recordings only: no published SHA-256",
+        kind="nmnist",
+    ),
+    "nmnist-1100": Entry(
+        name="nmnist-1100",
+        title="a part of N-MNIST, the first 1,000 + 100 event recordings, 34 x 34 pixels",
+        folder="n-mnist",
+        files=(
+            Archive(
+                "n-mnist-1100.zip",
+                ("Train", "Test"),
+                r"(?:Train|Test)/[^/]+/[^/]+\.bin",
+                1100,
+                22_594_135,
+                "175a52a6f2d5786462f9e5c92eb29fb4056838bdaa771a1986f9aa34dd5c6d9a",
+                "3fe769d0d9356f140c84b8427ce8e6c22629da264ec3c941a456e79213875776",
+            ),
+        ),
+        classes=tuple("0123456789"),
+        licence=_NMNIST_LICENCE,
+        source="the first recordings of N-MNIST (docs/data.md says which)",
+        note="a subset, 1,100 of the 70,000 recordings: not to be compared with published figures",
+        kind="nmnist",
     ),
 }  # fmt: skip
 

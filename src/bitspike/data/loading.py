@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bitspike.data import files
 from bitspike.data.catalog import CATALOG, PARTS, entry
 from bitspike.data.dataset import Dataset, as_images, as_labels
+from bitspike.data.events import nmnist
 from bitspike.data.idx import idx_sha256, read_idx
 from bitspike.errors import DataError
 
@@ -33,12 +34,15 @@ def load(name: str, data_dir: str | Path | None = None, download: bool = True) -
         from bitspike.data.digits import digits
 
         return digits()
-    parts: dict[str, NDArray[Any]] = {}
     hashes = {}
-    for part, file in zip(PARTS, known.files, strict=True):
+    contents = []
+    for file in known.files:
         path = files.fetch(known, file, data_dir, download)
-        array, hashes[file.name] = files.read(known, file, path)
-        parts[part] = _checked(part, array, str(path))
+        content, hashes[file.name] = files.read(known, file, path)
+        contents.append((str(path), content))
+    if known.kind == "nmnist":
+        return Dataset(name, *nmnist(contents), known.classes, hashes, known.note)
+    parts = {part: _checked(part, array, where) for part, (where, array) in zip(PARTS, contents, strict=True)}
     for part in ("train_inputs", "test_inputs"):
         parts[part] = files.upright(known, parts[part])
     return _dataset(name, parts, known.classes, hashes, known.note)
