@@ -1,7 +1,7 @@
 """What passes between rooms: batches in, step reports and predictions out.
 
 Spike times are integers `(batch, neurons)` in steps; `n_steps` means "never". Images are uint8
-`(batch, features)`, 0 dark, 255 bright.
+`(batch, features)`, 0 dark, 255 bright. Coded inputs are tensors `(batch, features)` or spike lists.
 """
 
 from __future__ import annotations
@@ -13,28 +13,39 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from bitspike.coding import SpikeList
+
 if TYPE_CHECKING:
     from bitspike.experiment import Experiment
 
 
+Inputs = Tensor | SpikeList
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Coded inputs `(batch, features)` and labels `(batch,)` int64."""
+    """Coded inputs and labels `(batch,)` int64; in training `rows`, the samples' numbers in the training set."""
 
-    inputs: Tensor
+    inputs: Any  # Inputs
     labels: Tensor
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a rule may know before training: a sample of coded training inputs and the number of classes."""
+    """What a rule may know before training: a sample of coded training inputs, their shape, the number of classes.
 
-    sample: Tensor  # (<= 1000, features), coded
+    `input_shape`: (height, width) of images, (polarities, height, width) of events, else (); `n_train` training samples.
+    """
+
+    sample: Any  # Inputs, <= 1000
     n_classes: int
+    input_shape: tuple[int, ...] = ()
+    n_train: int = 0
 
     @property
     def n_inputs(self) -> int:
-        return int(self.sample.shape[1])
+        return self.sample.n_channels if isinstance(self.sample, SpikeList) else int(self.sample.shape[1])
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,16 @@ class Prediction:
         return Prediction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
+def take(inputs: Any, rows: Tensor) -> Any:
+    """The coded inputs of these numbers."""
+    return inputs[rows.numpy()] if isinstance(inputs, SpikeList) else inputs.index_select(0, rows)
+
+
+def chunks(inputs: Any, size: int) -> list[Any]:
+    """Coded inputs in order, `size` at a time."""
+    return [inputs[start : start + size] for start in range(0, max(1, len(inputs)), size)]
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The network itself where `model` is wrapped to average gradients over processes (DDP), else `model`.
 
@@ -91,7 +112,7 @@ class Rule(Protocol):
         """Learn from one batch."""
         ...
 
-    def predict(self, model: nn.Module, inputs: Tensor, generator: torch.Generator) -> Prediction:
+    def predict(self, model: nn.Module, inputs: Any, generator: torch.Generator) -> Prediction:
         """Decide; touches nothing in the model."""
         ...
 

@@ -14,13 +14,14 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bitspike.coding import FirstSpike, Pixel
+from bitspike.coding import Direct, FirstSpike, Pixel, Poisson
 from bitspike.data.augment import Augment
 from bitspike.errors import UsageError
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import Network, Optimizer
+from bitspike.settings import LIF, Network, Optimizer
 from bitspike.weights import Weights
 
 
@@ -69,10 +70,10 @@ class Experiment:
     name: str
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
-    coding: FirstSpike | Pixel = field(default_factory=FirstSpike)
-    network: Network = field(default_factory=Network)
+    coding: FirstSpike | Pixel | Direct | Poisson = field(default_factory=FirstSpike)
+    network: Network | LIF = field(default_factory=Network)
     weights: Weights = field(default_factory=Weights)
-    rule: FirstSpikeRace | S4NN | BNN = field(default_factory=FirstSpikeRace)
+    rule: FirstSpikeRace | S4NN | BNN | HM2BP = field(default_factory=FirstSpikeRace)
     optimizer: Optimizer = field(default_factory=Optimizer)
     training: Training = field(default_factory=Training)
     seed: int = 1

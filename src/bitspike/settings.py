@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from bitspike.errors import UsageError
+from bitspike.ops.spike_train.neuron import Neuron
+from bitspike.ops.spike_train.operators import Conv, Dense, Operator, Pool
+
+LAYER = re.compile(r"([1-9]\d*)|([1-9]\d*)C([1-9]\d*)(?:p(\d+))?|P([1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,78 @@ class Network:
             raise UsageError(f"network.hidden is {self.hidden}; every layer needs at least one neuron")
 
 
+def layered(network: Network | LIF, rule: str) -> Network:
+    """The network of a rule that trains plain dense layers; another kind raises `UsageError`."""
+    if not isinstance(network, Network):
+        raise UsageError(f"rule {rule} knows no {type(network).__name__}; set network to Network")
+    return network
+
+
+@dataclass(frozen=True)
+class LIF:
+    """Leaky integrate-and-fire neurons that exchange spike trains; times in steps (`ops.spike_train.neuron.Neuron`).
+
+    `hidden`: "800" dense, "15C5" convolution (15 filters of 5 x 5; "15C5p2" with zero padding 2), "P2" spiking pooling of
+    2 x 2. `thresholds`: one per layer, pools and the output included. `lateral`: inhibition between output neurons.
+    """
+
+    hidden: tuple[str, ...] = ("800",)
+    thresholds: tuple[float, ...] = (40.0, 8.0)
+    tau_m: float = 16.0
+    tau_s: float = 2.0
+    refractory: int = 0
+    lateral: float = 0.0
+    epsilon: float = 0.0
+
+    def __post_init__(self) -> None:
+        for layer in self.hidden:
+            if not LAYER.fullmatch(layer):
+                raise UsageError(f'network.hidden has {layer!r}; write "800", "15C5", "15C5p2" or "P2"')
+        if len(self.thresholds) != len(self.hidden) + 1:
+            raise UsageError(
+                f"network.thresholds has {len(self.thresholds)} numbers; {len(self.hidden)} hidden layers and the "
+                f"output need {len(self.hidden) + 1}"
+            )
+        self.neurons()
+
+    def neurons(self) -> tuple[Neuron, ...]:
+        """The constants of every layer; only the output's neurons inhibit each other."""
+        last = len(self.hidden)
+        return tuple(
+            Neuron(
+                threshold, self.tau_m, self.tau_s, self.refractory, self.lateral if index == last else 0.0, self.epsilon
+            )
+            for index, threshold in enumerate(self.thresholds)
+        )  # fmt: skip
+
+    def operators(self, input_shape: tuple[int, ...], n_classes: int) -> tuple[Operator, ...]:
+        """What joins the layers, from inputs of `input_shape`, (n,) or (height, width, channels), to the classes."""
+        shape, found = input_shape, list[Operator]()
+        for layer in self.hidden:
+            match = LAYER.fullmatch(layer)
+            assert match is not None
+            width, filters, size, padding, window = (int(g) if g else 0 for g in match.groups())
+            if width:
+                found.append(Dense(math.prod(shape), width))
+                shape = (width,)
+                continue
+            if len(shape) != 3:
+                raise UsageError(
+                    f"network.hidden: {layer!r} needs maps, but its input has shape {shape}; "
+                    "convolution and pooling go before the dense layers, on images or events"
+                )
+            map_layer = Pool(*shape, window) if window else Conv(*shape, filters, size, padding)
+            found.append(map_layer)
+            shape = (map_layer.out_height, map_layer.out_width, filters or shape[2])
+        return (*found, Dense(math.prod(shape), n_classes))
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """The optimiser and its step sizes: of the weights, of hidden thresholds, of output thresholds.
 
-    `cosine` takes the steps to 0 over all batches of the run, `exponential` to `final` times the start.
+    `cosine` takes the steps to 0 over all batches of the run, `exponential` to `final` times the start; `inverse-sqrt`
+    divides them by sqrt(n) in epoch n = 0, 1, 2, ... (by 1 in epoch 0).
     """
 
     name: Literal["adam", "sgd"] = "adam"
@@ -32,7 +105,7 @@ class Optimizer:
     lr_threshold: float = 0.05
     lr_output_threshold: float = 0.05
     weight_decay: float = 0.0
-    schedule: Literal["cosine", "exponential", "constant"] = "cosine"
+    schedule: Literal["cosine", "exponential", "constant", "inverse-sqrt"] = "cosine"
     final: float = 0.01
 
     def __post_init__(self) -> None:
@@ -41,10 +114,10 @@ class Optimizer:
         if not 0 < self.final <= 1:
             raise UsageError(f"optimizer.final is {self.final}; it is a share of the first step size, 0 to 1")
 
-    def factor(self, progress: float) -> float:
-        """Step size relative to the first one, at `progress` in [0, 1] of the run."""
-        import math
-
+    def factor(self, progress: float, epoch: int = 0) -> float:
+        """Step size relative to the first one, at `progress` in [0, 1] of the run, in epoch 0, 1, ..."""
+        if self.schedule == "inverse-sqrt":
+            return 1 / math.sqrt(max(1, epoch))
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * progress))
         if self.schedule == "exponential":

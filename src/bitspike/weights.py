@@ -33,26 +33,27 @@ def sign_straight_through(latent: Tensor) -> Tensor:
 class Weights:
     """Kind of weight (`real`, or `binary`: +1/-1 by sign, straight-through), start U[low, high) per layer, clip.
 
-    `hidden` and `output` are the (low, high) of the latents' uniform start; `clip` bounds the latents after each step
-    (None: unbounded).
+    `hidden`, `output` and `conv` are the (low, high) of the latents' uniform start in hidden dense layers, the output
+    layer and convolutions; `clip` bounds the latents after each step (None: unbounded).
     """
 
     kind: Literal["binary", "real"] = "binary"
     hidden: tuple[float, ...] = (-0.5, 0.5)
     output: tuple[float, ...] = (-0.5, 0.5)
+    conv: tuple[float, ...] = (-0.5, 0.5)
     clip: float | None = 1.0
 
     def __post_init__(self) -> None:
-        for name, bounds in (("hidden", self.hidden), ("output", self.output)):
+        for name, bounds in (("hidden", self.hidden), ("output", self.output), ("conv", self.conv)):
             if len(bounds) != 2 or not bounds[0] < bounds[1]:
                 raise UsageError(f"weights.{name} is {bounds}; give (low, high) with low < high")
         if self.clip is not None and not self.clip > 0:
             raise UsageError(f"weights.clip is {self.clip}; it must be positive or None")
 
-    def start(self, n_in: int, n_out: int, *, is_output: bool, generator: torch.Generator) -> Tensor:
-        """Latents `(n_in, n_out)` float32, uniform in [low, high)."""
-        low, high = self.output if is_output else self.hidden
-        return torch.rand((n_in, n_out), generator=generator) * (high - low) + low
+    def start(self, *shape: int, is_output: bool, generator: torch.Generator) -> Tensor:
+        """Latents of `shape`, `(n_in, n_out)` or that of a convolution, float32, uniform in [low, high)."""
+        low, high = self.output if is_output else self.hidden if len(shape) == 2 else self.conv
+        return torch.rand(shape, generator=generator) * (high - low) + low
 
     def forward(self, latent: Tensor) -> Tensor:
         """The weight that the network uses, `(n_in, n_out)`, differentiable in the latent."""

@@ -72,7 +72,7 @@ def _dense_step(experiment: Experiment, data: Split) -> Step:
         n_steps=experiment.coding.n_steps, thresholds=(100.0, 100.0), eta=(0.2, 0.2), gamma=3, decay=1e-6
     )
     generator = torch.Generator().manual_seed(0)
-    hidden = experiment.network.hidden[0]
+    hidden = s4nn_mnist_paper.network.hidden[0]
     weights = [
         torch.rand((784, hidden), generator=generator) * 5,
         torch.rand((hidden, 10), generator=generator) * 48,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bitspike.coding.first_spike import require_uint8
 from bitspike.errors import UsageError
@@ -20,6 +20,7 @@ class Direct:
     HM2-BP recipes, section 2.4; a departure from the published input coding.
     """
 
+    of_images: ClassVar[bool] = True
     n_steps: int = 100
     rate: float = 0.727
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ def time_table(n_steps: int) -> NDArray[np.int16]:
 class FirstSpike:
     """t = floor((255 - I) * n_steps / 255); black gives `n_steps` (1 to 32766): never."""
 
+    of_images: ClassVar[bool] = True
     n_steps: int = 16
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Pixel:
     """The intensity itself, 0 to 255, in one step."""
 
+    of_images: ClassVar[bool] = True
     n_steps: ClassVar[int] = 1
 
     def encode(self, images: Tensor) -> Tensor:

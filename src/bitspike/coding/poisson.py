@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class Poisson:
     (splitmix64): it fires iff they are below round(65536 * probability).
     """
 
+    of_images: ClassVar[bool] = True
     n_steps: int = 400
     rate: float = 1 / 5.5
     signed: bool = False

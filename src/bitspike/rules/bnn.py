@@ -28,6 +28,7 @@ from bitspike.coding import Pixel
 from bitspike.contracts import Batch, Prediction, StepReport, Task, unwrap
 from bitspike.errors import UsageError
 from bitspike.metrics.calibration import fit_temperature
+from bitspike.settings import layered
 from bitspike.weights import Weights
 
 if TYPE_CHECKING:
@@ -114,9 +115,10 @@ class BNN:
             raise UsageError("rule BNN reads pixels and knows no time; choose coding Pixel()")
         if experiment.weights.kind != "binary":
             raise UsageError(f"rule BNN trains binary weights; weights.kind is {experiment.weights.kind!r}")
-        if not experiment.network.hidden:
+        network = layered(experiment.network, "BNN")
+        if not network.hidden:
             raise UsageError("rule BNN needs at least one hidden layer; network.hidden is empty")
-        if experiment.network.delay:
+        if network.delay:
             raise UsageError("rule BNN knows no time; set network.delay to 0")
         if experiment.backend == "native":
             raise UsageError("rule BNN runs in plain torch; choose backend 'auto' or 'reference'")
@@ -126,7 +128,7 @@ class BNN:
     ) -> tuple[HeavisideNetwork, torch.optim.Optimizer]:
         """Network and optimiser; step sizes: `lr` weights, `lr_threshold` hidden scales and thresholds,
         `lr_output_threshold` the scale of the outputs."""
-        widths = (task.n_inputs, *experiment.network.hidden, task.n_classes)
+        widths = (task.n_inputs, *layered(experiment.network, "BNN").hidden, task.n_classes)
         model = HeavisideNetwork(widths, experiment.weights, self.binarise, generator)
         settings = experiment.optimizer
         groups = [

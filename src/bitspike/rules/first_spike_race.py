@@ -26,6 +26,7 @@ from bitspike.layers.first_spike import FirstSpikeNetwork
 from bitspike.metrics.calibration import fit_temperature
 from bitspike.ops import backend as backends
 from bitspike.ops import first_spike as ops
+from bitspike.settings import layered
 
 if TYPE_CHECKING:
     from bitspike.experiment import Experiment
@@ -68,11 +69,12 @@ class FirstSpikeRace:
         """Refuse what the rule cannot train."""
         if not isinstance(experiment.coding, FirstSpike):
             raise UsageError("FirstSpikeRace trains networks of first spikes; set coding to FirstSpike")
-        if experiment.network.delay != 0:
+        network = layered(experiment.network, "FirstSpikeRace")
+        if network.delay != 0:
             raise UsageError(
                 "FirstSpikeRace has no delay between layers (a pure shift of time); set network.delay to 0"
             )
-        if not experiment.network.hidden:
+        if not network.hidden:
             raise UsageError(
                 "FirstSpikeRace needs at least one hidden layer; set network.hidden, for example 600"
             )
@@ -82,7 +84,8 @@ class FirstSpikeRace:
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Uniform latents; each hidden threshold is the (1 - p0) quantile of max_t V over the sample, at least 0."""
         model = FirstSpikeNetwork(
-            task.n_inputs, task.n_classes, experiment.coding.n_steps, experiment.network, experiment.weights, generator,
+            task.n_inputs, task.n_classes, experiment.coding.n_steps, layered(experiment.network, "FirstSpikeRace"),
+            experiment.weights, generator,
             experiment.backend,
         )  # fmt: skip
         _start_thresholds(model, task.sample, self.p0, self.theta_out)

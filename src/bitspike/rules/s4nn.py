@@ -22,6 +22,7 @@ from bitspike.layers.first_spike_times import use_native
 from bitspike.metrics.calibration import fit_temperature
 from bitspike.ops.s4nn import cpu, reference
 from bitspike.ops.s4nn.settings import StepSettings
+from bitspike.settings import layered
 
 if TYPE_CHECKING:
     from bitspike.experiment import Experiment
@@ -99,6 +100,7 @@ class S4NN:
 
     def check(self, experiment: Experiment) -> None:
         """Refuse codings without spike times, and online learning by anything but plain steps."""
+        layered(experiment.network, "S4NN")
         n_steps = _coding(experiment).n_steps
         if self.gamma >= n_steps:
             raise UsageError(f"rule.gamma is {self.gamma} steps of coding.n_steps = {n_steps}; use fewer")
@@ -111,7 +113,7 @@ class S4NN:
         self, experiment: Experiment, task: Task, generator: torch.Generator
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Uniform weights (section 8); one parameter group per layer holds its eta."""
-        network, optimizer = experiment.network, experiment.optimizer
+        network, optimizer = layered(experiment.network, "S4NN"), experiment.optimizer
         hidden, output = self.thresholds
         model = S4NNNetwork(
             task.n_inputs,

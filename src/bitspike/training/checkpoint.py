@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bitspike.errors import DataError
 from bitspike.training.files import write_atomically
 
-VERSION = 1
+VERSION = 2
 State = dict[str, Tensor]
 
 
@@ -37,6 +37,8 @@ class Checkpoint:
     optimiser: dict[str, Any]  # a state_dict
     n_inputs: int
     n_classes: int
+    input_shape: tuple[int, ...] = ()
+    n_train: int = 0
     finished: bool = False
 
 
@@ -58,6 +60,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "best_accuracy": checkpoint.best_accuracy,
         "n_inputs": checkpoint.n_inputs,
         "n_classes": checkpoint.n_classes,
+        "input_shape": list(checkpoint.input_shape),
+        "n_train": checkpoint.n_train,
         "finished": checkpoint.finished,
         "optimiser_groups": checkpoint.optimiser["param_groups"],
         "optimiser_numbers": numbers,
@@ -97,6 +101,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             optimiser={"state": state, "param_groups": list(facts["optimiser_groups"])},
             n_inputs=_count(facts["n_inputs"]),
             n_classes=_count(facts["n_classes"]),
+            input_shape=tuple(_count(size) for size in facts["input_shape"]),
+            n_train=_count(facts["n_train"]),
             finished=bool(facts["finished"]),
         )
     except DataError:

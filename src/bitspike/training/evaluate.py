@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from bitspike.coding import FirstSpike
-from bitspike.contracts import Prediction, Rule
+from bitspike.contracts import Prediction, Rule, chunks
+from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.metrics.robustness import deletion_curve, jitter_curve
 from bitspike.metrics.summary import summarise
@@ -21,16 +23,16 @@ BATCH = 1000
 N_EXAMPLES = 12
 
 
-def predict_all(rule: Rule, model: nn.Module, inputs: Tensor, noise: torch.Generator) -> Prediction:
-    """Decide on coded inputs `(n, features)`, batch by batch."""
-    return Prediction.concatenate([rule.predict(model, part, noise) for part in torch.split(inputs, BATCH)])
+def predict_all(rule: Rule, model: nn.Module, inputs: Any, noise: torch.Generator) -> Prediction:
+    """Decide on coded inputs, batch by batch."""
+    return Prediction.concatenate([rule.predict(model, part, noise) for part in chunks(inputs, BATCH)])
 
 
 def evaluate(
-    experiment: Experiment, model: nn.Module, images: Tensor, labels: Tensor, folder: RunFolder
+    experiment: Experiment, model: nn.Module, raw: Any, labels: Tensor, folder: RunFolder
 ) -> dict[str, Any]:
-    """Decide on uint8 images `(n, h, w)`, write evaluation.safetensors, return all metrics."""
-    inputs = encode(experiment, images)
+    """Decide on the inputs of a data set, write evaluation.safetensors, return all metrics."""
+    inputs = encode(experiment, raw)
     prediction = predict_all(experiment.rule, model, inputs, generator(experiment.seed, "predict"))
     arrays = {
         "labels": labels,
@@ -40,7 +42,7 @@ def evaluate(
         "silent": prediction.silent,
         "n_spikes": prediction.n_spikes,
     }
-    arrays |= _examples(model, images, inputs, labels, prediction)
+    arrays |= _examples(model, raw, inputs, labels, prediction)
     owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
     write_atomically(folder.evaluation_arrays, to_safetensors(owned))
     summary = summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind)
@@ -63,24 +65,31 @@ def _robustness(experiment: Experiment, model: nn.Module, inputs: Tensor, labels
     }
 
 
-def encode(experiment: Experiment, images: Tensor) -> Tensor:
-    """Coded inputs `(n, features)` of uint8 images `(n, h, w)`."""
-    parts = torch.split(images.flatten(1), 10 * BATCH)
-    return torch.cat([experiment.coding.encode(part) for part in parts])
+def encode(experiment: Experiment, raw: Any) -> Any:
+    """Coded inputs: a tensor `(n, features)` of uint8 images `(n, h, w)`, a spike list of recordings."""
+    coding: Any = experiment.coding
+    if isinstance(raw, np.ndarray) != coding.of_images:
+        kind = "images" if isinstance(raw, np.ndarray) else type(raw).__name__.lower()
+        raise UsageError(f"coding {type(coding).__name__} does not encode {kind}; choose another coding or data")
+    if not coding.of_images:
+        return coding.encode(raw)
+    parts = torch.split(torch.tensor(raw).flatten(1), 10 * BATCH)
+    return torch.cat([coding.encode(part) for part in parts])
 
 
 def _examples(
-    model: nn.Module, images: Tensor, inputs: Tensor, labels: Tensor, prediction: Prediction
+    model: nn.Module, raw: Any, inputs: Any, labels: Tensor, prediction: Prediction
 ) -> dict[str, Tensor]:
-    """A dozen images: the first of each class, then the first ones decided wrongly, then any."""
+    """A dozen inputs: the first of each class, then the first ones decided wrongly, then any."""
     firsts = [int((labels == label).nonzero()[0, 0]) for label in sorted(set(labels.tolist()))]
     wrong = (prediction.labels != labels).nonzero().flatten().tolist()
     chosen = list(dict.fromkeys([*firsts[:10], *wrong[:N_EXAMPLES], *range(len(labels))]))[:N_EXAMPLES]
     examples = {
-        "example_images": images[chosen],
         "example_labels": labels[chosen],
         "example_predicted": prediction.labels[chosen],
     }
+    if isinstance(raw, np.ndarray):
+        examples["example_images"] = torch.tensor(raw[chosen])
     spike_times: Any = getattr(model, "spike_times", None)
     if spike_times is not None:
         with torch.no_grad():

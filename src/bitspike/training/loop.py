@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitspike.contracts import Batch, Rule, Task
+from bitspike.contracts import Batch, Rule, Task, take
 from bitspike.data import Dataset, Split, load, split
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Experiment
@@ -88,7 +89,9 @@ def load_model(folder: Path | str) -> tuple[Experiment, nn.Module]:
         raise DataError(f"{folder}: the run stopped after epoch {checkpoint.epoch}; resume it first")
     noise = generator(0, "start")
     images = torch.randint(0, 256, (16, checkpoint.n_inputs), generator=noise, dtype=torch.uint8)
-    task = Task(experiment.coding.encode(images), checkpoint.n_classes)
+    # Recordings are counted in channels already; a rule reads no more than that from the sample.
+    sample = experiment.coding.encode(images) if experiment.coding.of_images else images
+    task = Task(sample, checkpoint.n_classes, checkpoint.input_shape, checkpoint.n_train)
     rule: Rule = experiment.rule
     model, _ = rule.init(experiment, task, noise)
     restore_model(run.checkpoint, model, checkpoint.model)
@@ -125,28 +128,31 @@ class _Run:
     ) -> None:
         self.experiment, self.folder, self.group = experiment, folder, group
         self.rule: Rule = experiment.rule
-        images = torch.tensor(parts.train_inputs)
+        inputs = parts.train_inputs
         self.labels = torch.tensor(parts.train_labels)
-        self.validation = Batch(
-            encode(experiment, torch.tensor(parts.validation_inputs)), torch.tensor(parts.validation_labels)
-        )
-        self.test = torch.tensor(parts.test_inputs), torch.tensor(parts.test_labels)
-        if min(len(images), experiment.training.batch_size) < group.size:
+        self.validation = Batch(encode(experiment, parts.validation_inputs), torch.tensor(parts.validation_labels))
+        self.test = parts.test_inputs, torch.tensor(parts.test_labels)
+        if min(len(inputs), experiment.training.batch_size) < group.size:
             raise UsageError(f"a batch is smaller than the {group.size} processes that share it; start fewer")
+        if experiment.augment.active and not isinstance(inputs, np.ndarray):
+            raise UsageError(f"augment distorts images; {dataset.name} holds none: set all of it to 0")
         # Distorted images are coded per batch, others once.
-        self.images = images if experiment.augment.active else None
-        self.inputs = None if experiment.augment.active else encode(experiment, images)
+        self.images = torch.tensor(inputs) if experiment.augment.active else None
+        self.inputs = None if experiment.augment.active else encode(experiment, inputs)
 
         start = generator(experiment.seed, "start")
-        sample = images[torch.randperm(len(images), generator=start)[:N_SAMPLE]]
-        task = Task(encode(experiment, sample), dataset.n_classes)
+        sample = inputs[torch.randperm(len(inputs), generator=start)[:N_SAMPLE].numpy()]
+        task = Task(encode(experiment, sample), dataset.n_classes, dataset.shape, len(inputs))
         self.network: nn.Module
         self.optimiser: torch.optim.Optimizer
         self.network, self.optimiser = self.rule.init(experiment, task, start)
         for settings in self.optimiser.param_groups:
             settings["initial_lr"] = settings["lr"]
         self.model = group.wrap(self.network)
-        self.facts = {"n_inputs": task.n_inputs, "n_classes": task.n_classes}
+        self.facts: dict[str, Any] = {
+            "n_inputs": task.n_inputs, "n_classes": task.n_classes, "input_shape": task.input_shape,
+            "n_train": task.n_train,
+        }  # fmt: skip
         self.epoch, self.best_epoch, self.best_accuracy = 0, 0, -1.0
         self.best: dict[str, Tensor] = {}
         self.finished = False
@@ -157,17 +163,17 @@ class _Run:
         data = {
             "name": dataset.name, "note": dataset.note, "sha256": dataset.hashes,
             "classes": list(dataset.classes),
-            "train": len(images), "validation": len(self.validation.labels), "test": len(self.test[1]),
+            "train": len(inputs), "validation": len(self.validation.labels), "test": len(self.test[1]),
         }  # fmt: skip
         backend = _backend(self.network)
         if group.is_first:
             self._write_manifest(data, backend)
         n_hidden = len(experiment.network.hidden)
         epochs = experiment.training.epochs
-        self.display = Display(shown, len(images), self.epoch + 1, epochs, n_hidden)
+        self.display = Display(shown, len(inputs), self.epoch + 1, epochs, n_hidden)
         self.display.header(
             f"{experiment.name}: {data['train']} training, {data['validation']} validation, "
-            f"{data['test']} test images of {data['name']}; back end {backend}; {folder.path}"
+            f"{data['test']} test inputs of {data['name']}; back end {backend}; {folder.path}"
         )
 
     def result(self) -> TrainResult:
@@ -190,7 +196,7 @@ class _Run:
         batches = torch.split(images, settings.batch_size)
         totals, done, began = Totals(), 0, time.perf_counter()
         for index, batch in enumerate(batches):
-            self._set_step_sizes((epoch - 1 + index / len(batches)) / settings.epochs)
+            self._set_step_sizes((epoch - 1 + index / len(batches)) / settings.epochs, epoch - 1)
             report = self.rule.step(self.model, self.optimiser, self._batch(batch, distortion), noise)
             if self.group.share:
                 totals.add(report)
@@ -218,14 +224,14 @@ class _Run:
         own = self.group.shard(rows)
         labels = self.labels.index_select(0, own)
         if self.inputs is not None:
-            return Batch(self.inputs.index_select(0, own), labels)
+            return Batch(take(self.inputs, own), labels, own)
         assert self.images is not None
         # All processes distort the whole batch, so that the result does not depend on how many there are.
         distorted = self.experiment.augment(self.images.index_select(0, rows), distortion)
-        return Batch(self.experiment.coding.encode(self.group.shard(distorted).flatten(1)), labels)
+        return Batch(self.experiment.coding.encode(self.group.shard(distorted).flatten(1)), labels, own)
 
-    def _set_step_sizes(self, progress: float) -> None:
-        factor = self.experiment.optimizer.factor(progress)
+    def _set_step_sizes(self, progress: float, epoch: int) -> None:
+        factor = self.experiment.optimizer.factor(progress, epoch)
         for settings in self.optimiser.param_groups:
             settings["lr"] = settings["initial_lr"] * factor
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Conv, Dense, Operator
@@ -30,19 +31,30 @@ def apply(op: Operator, x: Tensor, weight: Tensor | None) -> Tensor:
 
 def transpose(op: Operator, y: Tensor, weight: Tensor | None) -> Tensor:
     """The transposed operator: `(m, n_out)` to `(m, n_in)`."""
-    x = y.new_zeros((len(y), op.n_in), requires_grad=True)
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(apply(op, x, weight), x, y)
-    return gradient
+    if isinstance(op, Dense):
+        assert weight is not None
+        return y @ weight.T
+    maps = y.reshape(-1, op.out_height, op.out_width, y.shape[1] // (op.out_height * op.out_width))
+    if isinstance(op, Conv):
+        assert weight is not None
+        kernel = weight.permute(3, 2, 0, 1)
+        x = functional.conv_transpose2d(maps.permute(0, 3, 1, 2), kernel, padding=op.padding)
+        return x.permute(0, 2, 3, 1).flatten(1)
+    spread = maps.repeat_interleave(op.size, 1).repeat_interleave(op.size, 2)
+    rest = (op.height - spread.shape[1], op.width - spread.shape[2])
+    return functional.pad(spread, (0, 0, 0, rest[1], 0, rest[0])).flatten(1)
 
 
 def weight_gradient(op: Operator, x: Tensor, y: Tensor) -> Tensor:
     """Gradient of sum(y * apply(op, x, weight)) by the weight; `x` `(m, n_in)`, `y` `(m, n_out)`."""
-    assert op.weight_shape is not None
-    weight = y.new_zeros(op.weight_shape, requires_grad=True)
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(apply(op, x, weight), weight, y)
-    return gradient
+    if isinstance(op, Dense):
+        return x.T @ y
+    assert isinstance(op, Conv)
+    maps = x.reshape(-1, op.height, op.width, op.channels).permute(0, 3, 1, 2)
+    errors = y.reshape(-1, op.out_height, op.out_width, op.n_filters).permute(0, 3, 1, 2)
+    shape = (op.n_filters, op.channels, op.size, op.size)
+    gradient = conv2d_weight(maps, shape, errors, padding=op.padding)
+    return gradient.permute(2, 3, 1, 0).contiguous()
 
 
 def input_current(op: Operator, x: Signal, weight: Tensor | None) -> Tensor:

@@ -1,0 +1,207 @@
+"""A network of leaky integrate-and-fire neurons that exchange spike trains: dense, convolution, pooling.
+
+The neuron is that of `ops.spike_train.neuron.Neuron`; layers are run one after the other over the whole window. The class
+of an input is that of the output neuron with the largest score
+    score = o + v / (2 * (threshold + |v|)),    o: spikes in the window, v: membrane after the last step
+(the second term lies in (-1/2, 1/2): it only breaks ties of the counts), then the lowest index.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bitspike.coding import Direct, Poisson, SpikeList
+from bitspike.coding.poisson import content_keys
+from bitspike.contracts import Prediction
+from bitspike.errors import UsageError
+from bitspike.ops import backend as backends
+from bitspike.ops.spike_train import function, reference
+from bitspike.ops.spike_train.function import Macro, Micro
+from bitspike.ops.spike_train.neuron import Neuron
+from bitspike.ops.spike_train.operators import Operator
+from bitspike.ops.spike_train.signals import Current, Result, Signal, Spikes, pack
+from bitspike.settings import LIF
+from bitspike.weights import Weights
+
+
+class Run(NamedTuple):
+    """Output counts `(batch, classes)`, differentiable, and the share of each hidden layer's neurons that fired."""
+
+    counts: Tensor
+    firing: tuple[Tensor, ...]
+
+
+class SpikeTrainNetwork(nn.Module):
+    """`operators[l]` joins layer l to the next, `neurons[l]` are its neurons' constants; weights are input-major.
+
+    `latents` holds one parameter per operator that has weights, in order; `weight(l)` is what operator l computes with
+    (binary: +1/-1, the scale sits in the threshold) and None for a pool. `temperature` (buffer) divides the scores in the
+    softmax that gives the probabilities.
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_classes: int,
+        coding: Any,
+        network: LIF,
+        weights: Weights,
+        generator: torch.Generator,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.coding, self.weights, self.backend = coding, weights, backend
+        self.operators: tuple[Operator, ...] = network.operators(input_shape, n_classes)
+        self.neurons: tuple[Neuron, ...] = network.neurons()
+        self._place: list[int | None] = []
+        latents = []
+        for index, op in enumerate(self.operators):
+            self._place.append(None if op.weight_shape is None else len(latents))
+            if op.weight_shape is not None:
+                is_output = index == len(self.operators) - 1
+                latents.append(weights.start(*op.weight_shape, is_output=is_output, generator=generator))
+        self.latents = nn.ParameterList(latents)
+        self.register_buffer("temperature", torch.ones(()))
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.coding.n_steps)
+
+    def weight(self, layer: int) -> Tensor | None:
+        """Weights of an operator as the network uses them, differentiable in the latents."""
+        place = self._place[layer]
+        return None if place is None else self.weights.forward(self.latents[place])
+
+    def signal(self, inputs: Any, generator: torch.Generator | None = None) -> Signal:
+        """Coded inputs as they enter the first layer; with a generator, Poisson trains are drawn anew."""
+        if isinstance(inputs, SpikeList):
+            return Spikes(torch.from_numpy(inputs.words()), inputs.n_channels)
+        if isinstance(self.coding, Direct):
+            return Current(inputs.float() * (self.coding.rate / 255), self.coding.n_steps)
+        assert isinstance(self.coding, Poisson)
+        redraw = generator is not None and not self.coding.frozen
+        native = backends.resolve(self.backend, inputs.device) == "native"
+        if native:
+            from bitspike.ops.spike_train import native as kernels
+        if redraw:
+            keys = torch.randint(-(2**63), 2**63 - 1, (len(inputs),), generator=generator)
+        elif native:
+            keys = kernels.content_keys(inputs)
+        else:
+            keys = torch.from_numpy(content_keys(inputs.numpy(force=True)).view(np.int64))
+        if native:
+            spikes: Spikes = kernels.poisson(inputs, keys, self.coding.limits(), self.coding.n_steps)
+            return spikes
+        dense = self.coding.spikes(inputs.numpy(force=True), keys.numpy().view(np.uint64))
+        return pack(torch.from_numpy(dense).to(inputs.device))
+
+    def forward(
+        self, signal: Signal, micro: Micro | None = None, macro: Macro | None = None
+    ) -> Run:
+        """Run a batch through the layers; gradients are HM2-BP's (`ops.spike_train.function`)."""
+        backend = backends.resolve(self.backend, signal[0].device)
+        counts, firing, last = None, [], len(self.operators) - 1
+        for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
+            out = function.layer(
+                op, signal, counts, self.weight(index), neuron, micro or Micro(), backend, macro if index == last else None
+            )
+            if index < last:
+                firing.append((out.counts.detach() > 0).float().mean())
+            signal, counts = out.spikes, out.counts
+        assert counts is not None
+        return Run(counts, tuple(firing))
+
+    @torch.no_grad()
+    def run(self, inputs: Any, backend: str | None = None) -> tuple[Signal, list[Result]]:
+        """The input signal and what every layer does, as decisions are made: the current of a still image is exact.
+
+        I = float32(float64(sum_j w_ji k_j) * (rate / 255)) for uint8 intensities k: the same whatever the order of
+        additions.
+        """
+        signal = first = self.signal(inputs)
+        chosen = backends.resolve(backend or self.backend, signal[0].device)
+        ops, results = function.implementation(chosen), []
+        for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
+            weight = self.weight(index)
+            if isinstance(signal, Current):
+                weight64 = None if weight is None else weight.double()
+                current = reference.apply(op, inputs.double(), weight64) * (self.coding.rate / 255)
+                result = ops.scan(current.float()[:, None].expand(-1, signal.n_steps, -1), neuron)
+            else:
+                result = ops.forward(op, signal, weight, neuron)
+            results.append(result)
+            signal = result.spikes
+        return first, results
+
+    @torch.no_grad()
+    def snap(self) -> None:
+        """Put real weights, in place, on the grid on which they ship; see `ops.packed_trains.snap`."""
+        if self.weights.kind == "binary":
+            return
+        for op, place in zip(self.operators, self._place, strict=True):
+            if place is not None:
+                self.latents[place].copy_(torch.from_numpy(snap(op, self.latents[place].numpy(force=True))))
+
+    def packed(self) -> TrainNetwork:
+        """The network as numpy values: sign bits or float32 weights, and the neurons' constants."""
+        weights = [self.weight(index) for index in range(len(self.operators))]
+        arrays = [None if weight is None else weight.numpy(force=True) for weight in weights]
+        return from_weights(
+            self.operators, self.neurons, arrays, self.weights.kind == "binary", self.coding, self.n_steps
+        )
+
+    def decide(self, inputs: Any, backend: str | None = None) -> Prediction:
+        """One honest decision per input; see the head of this file."""
+        signal, results = self.run(inputs, backend)
+        counts, membrane = results[-1].counts, results[-1].membrane
+        score = scores(counts, membrane, self.neurons[-1].threshold)
+        silent = counts.sum(1) == 0
+        fan_out = [torch.from_numpy(op.fan_out()) for op in self.operators]
+        layers = [result.counts.long() for result in results[:-1]]
+        if isinstance(signal, Spikes):
+            layers.insert(0, function.counts_of(signal).long())
+            n_synops = torch.zeros(len(counts), dtype=torch.int64)
+        else:
+            n_synops = (signal.values > 0).long() @ fan_out.pop(0)
+        n_spikes = torch.stack([layer.sum(1) for layer in layers]).sum(0) if layers else torch.zeros_like(n_synops)
+        for layer, fan in zip(layers, fan_out, strict=True):
+            n_synops = n_synops + layer @ fan
+        return Prediction(
+            labels=score.argmax(1),
+            probabilities=(score.double() / float(self.temperature)).softmax(1).float(),
+            decision_time=torch.where(silent, self.n_steps, self.n_steps - 1),
+            silent=silent,
+            tied=(counts == counts.amax(1, keepdim=True)) & ~silent[:, None],
+            potentials=score,
+            n_spikes=n_spikes,
+            n_synops=n_synops,
+        )
+
+
+def scores(
+    counts: Float[Tensor, "n classes"], membrane: Float[Tensor, "n classes"], threshold: float
+) -> Float[Tensor, "n classes"]:
+    """o + v / (2 (threshold + |v|)), float32 as written."""
+    return counts + membrane / (2 * (threshold + membrane.abs()))
+
+
+def maps(input_shape: tuple[int, ...], coding: Any, n_inputs: int) -> tuple[int, ...]:
+    """The shape of the first layer's input: (height, width, channels) of images and events, else (n_inputs,)."""
+    if isinstance(coding, Poisson) and coding.signed:
+        return (n_inputs,)
+    if len(input_shape) == 2:
+        return (*input_shape, 1)
+    if len(input_shape) == 3:
+        return (input_shape[1], input_shape[2], input_shape[0])
+    if len(input_shape) > 3:
+        raise UsageError(f"inputs of shape {input_shape} are neither images nor events")
+    return (n_inputs,)
+
+
