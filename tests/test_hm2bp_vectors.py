@@ -1,4 +1,4 @@
-"""The specification's vectors (docs/methods/hm2bp.md, section 13) in float64, through reference and autograd function."""
+"""The specification's vectors (docs/methods/hm2bp.md, section 13) in float64: reference and autograd function."""
 
 import pytest
 import torch
@@ -64,7 +64,9 @@ def test_spsp_of_single_pairs(post, pre, n_steps, closed, trace):
 
 def test_the_cutoff_of_the_closed_form():
     out, x = trains([300], n_steps=320), trains([10, 60], n_steps=320)
-    assert float(pairwise.spsp(out, x, ONE, Adjoint("closed"), 4.0)) == pytest.approx(0.027730604853, abs=1e-9)
+    assert float(pairwise.spsp(out, x, ONE, Adjoint("closed"), 4.0)) == pytest.approx(
+        0.027730604853, abs=1e-9
+    )
 
 
 STEP = {0: 4, 1: 6, 2: 9}
@@ -106,7 +108,12 @@ def two_layers(micro: Micro, output: Neuron = ONE, macro: Macro | None = None):
     out = layer(Dense(3, 2), hidden.spikes, hidden.counts, w2, output, micro, "reference", macro)
     error = out.counts - torch.tensor([[14.0, 2.0]], dtype=F)
     (0.5 * torch.where(error.abs() > 1, error, 0).square().sum()).backward()
-    grads = {"dW1": w1.grad.T, "dW2": w2.grad.T, "d_hidden": hidden.counts.grad[0], "d_input": counts_in.grad[0]}
+    grads = {
+        "dW1": w1.grad.T,
+        "dW2": w2.grad.T,
+        "d_hidden": hidden.counts.grad[0],
+        "d_input": counts_in.grad[0],
+    }
     return hidden, out, grads
 
 
@@ -128,7 +135,9 @@ def test_without_the_ratio_the_error_is_the_transposed_product():
 def test_tpsp_is_the_membrane_at_the_spikes():  # identity 5.4
     x = trains(*INPUT, n_steps=60)
     result = reference.forward(Dense(3, 3), x, W1, ONE)
-    torch.testing.assert_close(result.tpsp[0], torch.tensor([19.4971562353, 8.9755221206, 0], dtype=F), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        result.tpsp[0], torch.tensor([19.4971562353, 8.9755221206, 0], dtype=F), rtol=0, atol=1e-9
+    )
     again = reference.tpsp(Dense(3, 3), x, W1, result.spikes, ONE, Adjoint())
     torch.testing.assert_close(again, result.tpsp)
 
@@ -168,7 +177,9 @@ def test_silent_target(n_steps, desired, spikes):  # 13.4
     if n_steps == 60:
         hidden, _, _ = two_layers(Micro())
         expected = torch.tensor([5.0497575023, 3.0705203994, 0], dtype=F)
-        torch.testing.assert_close(e_of(out, hidden.spikes, Adjoint("closed"))[0], expected, rtol=0, atol=1e-9)
+        torch.testing.assert_close(
+            e_of(out, hidden.spikes, Adjoint("closed"))[0], expected, rtol=0, atol=1e-9
+        )
 
 
 def test_an_injected_train_takes_the_place_of_silence():
@@ -239,9 +250,7 @@ def test_the_factorised_gradient_is_the_naive_one(mode):
     d_weight, d_in = torch.zeros_like(w), torch.zeros_like(o_in)
     for b in range(4):
         for i in range(6):
-            side = sum(
-                (w[j, i] * e[b, i, j] / o[b, i] if o[b, i] else 0.5 * w[j, i]) for j in range(9)
-            ) / nu
+            side = sum((w[j, i] * e[b, i, j] / o[b, i] if o[b, i] else 0.5 * w[j, i]) for j in range(9)) / nu
             for j in range(9):
                 e_ij = e[b, i, j] if o[b, i] else 0.1 * float(o_in[b, j] > 0)
                 ratio = e[b, i, j] / o_in[b, j] if o[b, i] and o_in[b, j] else 1.0
@@ -268,7 +277,9 @@ def test_the_adjoint_is_backpropagation_with_frozen_spikes():
         a = a + torch.where(s[:, t], v, 0).sum()
         v = torch.where(s[:, t], 0, v)
     (expected,) = torch.autograd.grad(a, current)
-    torch.testing.assert_close(reference.adjoint(out.spikes, neuron, Adjoint(), F), expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        reference.adjoint(out.spikes, neuron, Adjoint(), F), expected, rtol=0, atol=1e-14
+    )
 
 
 def test_bins_keep_the_direction_of_the_gradient():
@@ -278,6 +289,9 @@ def test_bins_keep_the_direction_of_the_gradient():
     weight = torch.rand(60, 20, dtype=F) * 2 - 0.8
     out = reference.forward(Dense(60, 20), x, weight, neuron).spikes
     scale = torch.randn(4, 20, dtype=F)
-    found = [reference.backward(Dense(60, 20), x, weight, out, neuron, Adjoint(bin=h), scale, scale) for h in (1, 16)]
+    found = [
+        reference.backward(Dense(60, 20), x, weight, out, neuron, Adjoint(bin=h), scale, scale)
+        for h in (1, 16)
+    ]
     for exact, binned in zip(*found, strict=True):
         assert float(torch.cosine_similarity(exact.flatten(), binned.flatten(), dim=0)) > 0.999

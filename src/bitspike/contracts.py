@@ -35,7 +35,8 @@ class Batch:
 class Task:
     """What a rule may know before training: a sample of coded training inputs, their shape, the number of classes.
 
-    `input_shape`: (height, width) of images, (polarities, height, width) of events, else (); `n_train` training samples.
+    `input_shape`: (height, width) of images, (polarities, height, width) of events, else (); `n_train` training
+    samples.
     """
 
     sample: Any  # Inputs, <= 1000

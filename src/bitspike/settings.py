@@ -37,8 +37,8 @@ def layered(network: Network | LIF, rule: str) -> Network:
 class LIF:
     """Leaky integrate-and-fire neurons that exchange spike trains; times in steps (`ops.spike_train.neuron.Neuron`).
 
-    `hidden`: "800" dense, "15C5" convolution (15 filters of 5 x 5; "15C5p2" with zero padding 2), "P2" spiking pooling of
-    2 x 2. `thresholds`: one per layer, pools and the output included. `lateral`: inhibition between output neurons.
+    `hidden`: "800" dense, "15C5" convolution (15 filters of 5 x 5; "15C5p2" with zero padding 2), "P2" spiking pooling
+    of 2 x 2. `thresholds`: one per layer, pools and the output included. `lateral`: inhibition between output neurons.
     """
 
     hidden: tuple[str, ...] = ("800",)

@@ -1,7 +1,7 @@
 """A network of leaky integrate-and-fire neurons that exchange spike trains: dense, convolution, pooling.
 
-The neuron is that of `ops.spike_train.neuron.Neuron`; layers are run one after the other over the whole window. The class
-of an input is that of the output neuron with the largest score
+The neuron is that of `ops.spike_train.neuron.Neuron`; layers are run one after the other over the whole window. The
+class of an input is that of the output neuron with the largest score
     score = o + v / (2 * (threshold + |v|)),    o: spikes in the window, v: membrane after the last step
 (the second term lies in (-1/2, 1/2): it only breaks ties of the counts), then the lowest index.
 """
@@ -40,8 +40,8 @@ class SpikeTrainNetwork(nn.Module):
     """`operators[l]` joins layer l to the next, `neurons[l]` are its neurons' constants; weights are input-major.
 
     `latents` holds one parameter per operator that has weights, in order; `weight(l)` is what operator l computes with
-    (binary: +1/-1, the scale sits in the threshold) and None for a pool. `temperature` (buffer) divides the scores in the
-    softmax that gives the probabilities.
+    (binary: +1/-1, the scale sits in the threshold) and None for a pool. `temperature` (buffer) divides the scores in
+    the softmax that gives the probabilities.
     """
 
     temperature: Tensor
@@ -61,7 +61,7 @@ class SpikeTrainNetwork(nn.Module):
         self.operators: tuple[Operator, ...] = network.operators(input_shape, n_classes)
         self.neurons: tuple[Neuron, ...] = network.neurons()
         self._place: list[int | None] = []
-        latents = []
+        latents: list[Tensor] = []
         for index, op in enumerate(self.operators):
             self._place.append(None if op.weight_shape is None else len(latents))
             if op.weight_shape is not None:
@@ -102,15 +102,20 @@ class SpikeTrainNetwork(nn.Module):
         dense = self.coding.spikes(inputs.numpy(force=True), keys.numpy().view(np.uint64))
         return pack(torch.from_numpy(dense).to(inputs.device))
 
-    def forward(
-        self, signal: Signal, micro: Micro | None = None, macro: Macro | None = None
-    ) -> Run:
+    def forward(self, signal: Signal, micro: Micro | None = None, macro: Macro | None = None) -> Run:
         """Run a batch through the layers; gradients are HM2-BP's (`ops.spike_train.function`)."""
         backend = backends.resolve(self.backend, signal[0].device)
         counts, firing, last = None, [], len(self.operators) - 1
         for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
             out = function.layer(
-                op, signal, counts, self.weight(index), neuron, micro or Micro(), backend, macro if index == last else None
+                op,
+                signal,
+                counts,
+                self.weight(index),
+                neuron,
+                micro or Micro(),
+                backend,
+                macro if index == last else None,
             )
             if index < last:
                 firing.append((out.counts.detach() > 0).float().mean())
@@ -170,7 +175,9 @@ class SpikeTrainNetwork(nn.Module):
             n_synops = torch.zeros(len(counts), dtype=torch.int64)
         else:
             n_synops = (signal.values > 0).long() @ fan_out.pop(0)
-        n_spikes = torch.stack([layer.sum(1) for layer in layers]).sum(0) if layers else torch.zeros_like(n_synops)
+        n_spikes = (
+            torch.stack([layer.sum(1) for layer in layers]).sum(0) if layers else torch.zeros_like(n_synops)
+        )
         for layer, fan in zip(layers, fan_out, strict=True):
             n_synops = n_synops + layer @ fan
         return Prediction(
@@ -203,5 +210,3 @@ def maps(input_shape: tuple[int, ...], coding: Any, n_inputs: int) -> tuple[int,
     if len(input_shape) > 3:
         raise UsageError(f"inputs of shape {input_shape} are neither images nor events")
     return (n_inputs,)
-
-

@@ -1,9 +1,9 @@
 """HM2-BP, hybrid macro/micro level backpropagation of spike trains (Jin, Zhang, Li, NeurIPS 2018, arXiv 1805.07866).
 
-Macro: the loss sees spike counts o only, E = 1/2 sum over outputs with |o - y| > margin of q (o - y)^2. Micro: between two
-layers timing is the spike-train level potential e (S-PSP); `ops.spike_train.function` has the equations. Specification:
-docs/methods/hm2bp.md. The settings' defaults are our own, found for mini-batches; the published value of each stands in
-its line below, and recipes/hm2bp_paper.py has them all.
+Macro: the loss sees spike counts o only, E = 1/2 sum over outputs with |o - y| > margin of q (o - y)^2. Micro: between
+two layers timing is the spike-train level potential e (S-PSP); `ops.spike_train.function` has the equations.
+Specification: docs/methods/hm2bp.md. The settings' defaults are our own, found for mini-batches; the published value of
+each stands in its line below, and recipes/hm2bp_paper.py has them all.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ class HM2BP:
     `desired`, `undesired`: target counts of the true class and of the others (5); `margin`: no error within it.
     `spsp`: S-PSP by the simulator's dynamics, or in closed form (closed); `cutoff`: only in closed form and in the slow
     reference: spikes older than so many tau_m are ignored (4); `backward_bin`: steps whose gradient is averaged.
-    `side_effect`: the factor 1 + S (on); `silent_side`: S of silent neurons (code); `silent_e`: S-PSP of silent neurons.
-    `ratio`: pass down e/o_j instead of 1; `pool_scale`: error through a pool divided by its threshold or its area (area).
-    `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a regular train
-    in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per epoch (on).
+    `side_effect`: the factor 1 + S (on); `silent_side`: S of silent neurons (code); `silent_e`: S-PSP of silent
+    neurons.
+    `ratio`: pass down e/o_j instead of 1; `pool_scale`: error through a pool divided by its threshold or its area
+    (area).
+    `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a regular
+    train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per epoch
+    (on).
     `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10, 0.04, 8).
     """
 
@@ -81,7 +84,9 @@ class HM2BP:
         if not isinstance(network, LIF):
             raise UsageError("HM2BP trains spike trains of leaky neurons; set network to LIF")
         if isinstance(experiment.coding, (FirstSpike, Pixel)):
-            raise UsageError("HM2BP wants spike trains or currents; set coding to Direct, Poisson or one of recordings")
+            raise UsageError(
+                "HM2BP wants spike trains or currents; set coding to Direct, Poisson or one of recordings"
+            )
         most = (n_steps - 1) // (network.refractory + 1)
         if self.desired - self.margin > most:
             raise UsageError(
@@ -89,8 +94,12 @@ class HM2BP:
                 "lower it, or raise coding.n_steps"
             )
         if self.cutoff is not None and experiment.backend != "reference":
-            raise UsageError("rule.cutoff runs in the slow reference only; set backend to reference, or cutoff to None")
-        if self.cutoff is not None and (self.spsp != "closed" or any(not layer.isdigit() for layer in network.hidden)):
+            raise UsageError(
+                "rule.cutoff runs in the slow reference only; set backend to reference, or cutoff to None"
+            )
+        if self.cutoff is not None and (
+            self.spsp != "closed" or any(not layer.isdigit() for layer in network.hidden)
+        ):
             raise UsageError("rule.cutoff belongs to spsp closed and dense layers")
 
     def init(
@@ -108,8 +117,12 @@ class HM2BP:
             model.boost = Boost(task.n_train, task.n_classes)
         settings = experiment.optimizer
         if settings.name == "sgd":
-            return model, torch.optim.SGD(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-        adam = torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+            return model, torch.optim.SGD(
+                model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+            )
+        adam = torch.optim.Adam(
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
         return model, adam
 
     def step(
@@ -220,7 +233,7 @@ class Boost(nn.Module):
 
 
 def regulariser(weight: Tensor, strength: float, beta: float, limit: float) -> Tensor:
-    """lambda beta (w / w_max) exp(beta (mean over a neuron's inputs of (w / w_max)^2 - 1)) (specification, section 6.9)."""
+    """lambda beta (w / w_max) exp(beta (mean over a neuron's inputs of (w / w_max)^2 - 1)) (section 6.9)."""
     scaled = weight / limit
     mean = scaled.square().flatten(0, -2).mean(0)
     return strength * beta * scaled * torch.exp(beta * (mean - 1))
@@ -230,5 +243,3 @@ def _network(model: nn.Module) -> SpikeTrainNetwork:
     network = unwrap(model)
     assert isinstance(network, SpikeTrainNetwork)
     return network
-
-

@@ -70,7 +70,9 @@ def encode(experiment: Experiment, raw: Any) -> Any:
     coding: Any = experiment.coding
     if isinstance(raw, np.ndarray) != coding.of_images:
         kind = "images" if isinstance(raw, np.ndarray) else type(raw).__name__.lower()
-        raise UsageError(f"coding {type(coding).__name__} does not encode {kind}; choose another coding or data")
+        raise UsageError(
+            f"coding {type(coding).__name__} does not encode {kind}; choose another coding or data"
+        )
     if not coding.of_images:
         return coding.encode(raw)
     parts = torch.split(torch.tensor(raw).flatten(1), 10 * BATCH)

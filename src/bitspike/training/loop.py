@@ -130,7 +130,9 @@ class _Run:
         self.rule: Rule = experiment.rule
         inputs = parts.train_inputs
         self.labels = torch.tensor(parts.train_labels)
-        self.validation = Batch(encode(experiment, parts.validation_inputs), torch.tensor(parts.validation_labels))
+        self.validation = Batch(
+            encode(experiment, parts.validation_inputs), torch.tensor(parts.validation_labels)
+        )
         self.test = parts.test_inputs, torch.tensor(parts.test_labels)
         if min(len(inputs), experiment.training.batch_size) < group.size:
             raise UsageError(f"a batch is smaller than the {group.size} processes that share it; start fewer")

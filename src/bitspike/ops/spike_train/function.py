@@ -7,8 +7,8 @@ With d = dE/do of a layer, nu its threshold, o its counts, e_{i|j} = sum_t R_i(t
     S_i = a_i / (nu o_i)                                a_i = sum_j w_ij e_{i|j}
     d_j = sum_i delta_i w_ij e_{i|j} / o_j              (1 + S and gamma are not passed down)
 
-and where counts are 0: e_{i|j} = silent_e if only i is silent, 0 if j is; the ratio e/o_j is 1; S_i of a silent neuron is
-0.5 / nu * sum_l w_il ("code") or 0 ("none"). HM2-BP specification, sections 6.1 to 6.7.
+and where counts are 0: e_{i|j} = silent_e if only i is silent, 0 if j is; the ratio e/o_j is 1; S_i of a silent neuron
+is 0.5 / nu * sum_l w_il ("code") or 0 ("none"). HM2-BP specification, sections 6.1 to 6.7.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def implementation(backend: Backend) -> ModuleType:
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, counts_in: Tensor | None, weight: Tensor | None, op: Operator, x: Signal, neuron: Neuron, micro: Micro,
-        macro: Macro | None, ops: ModuleType,
+        ctx: Any, counts_in: Tensor | None, weight: Tensor | None, op: Operator, x: Signal, neuron: Neuron,
+        micro: Micro, macro: Macro | None, ops: ModuleType,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         result = ops.forward(op, x, weight, neuron)
         ctx.op, ctx.x, ctx.neuron, ctx.micro, ctx.macro, ctx.ops = op, x, neuron, micro, macro, ops
@@ -95,7 +95,9 @@ class _Layer(torch.autograd.Function):
         fire = (counts > 0).to(d.dtype)
         g = delta
         if micro.side_effect and wants_weight:
-            own = micro.adjoint.spsp == "trace" and not injected and not neuron.lateral and micro.cutoff is None
+            own = (
+                micro.adjoint.spsp == "trace" and not injected and not neuron.lateral and micro.cutoff is None
+            )
             a = tpsp if own else _tpsp(ops, op, x, weight, out, neuron, micro)
             side = a / (nu * counts.clamp(min=1)) * fire
             if micro.silent_side == "code":
@@ -110,10 +112,14 @@ class _Layer(torch.autograd.Function):
         if weight_scale is not None or error_scale is not None:
             sums = _explicit if micro.cutoff is not None else ops.backward
             extra = (micro.cutoff,) if micro.cutoff is not None else ()
-            d_weight, error = sums(op, x, weight, out, neuron, micro.adjoint, weight_scale, error_scale, *extra)
+            d_weight, error = sums(
+                op, x, weight, out, neuron, micro.adjoint, weight_scale, error_scale, *extra
+            )
         active = (x.values if isinstance(x, Current) else counts_in) > 0
         if wants_weight and micro.silent_e:
-            d_weight = d_weight + reference.weight_gradient(op, active.to(d.dtype), micro.silent_e * g * (1 - fire))
+            d_weight = d_weight + reference.weight_gradient(
+                op, active.to(d.dtype), micro.silent_e * g * (1 - fire)
+            )
         d_in = None
         if wants_error:
             d_in = reference.transpose(op, delta, weight)
@@ -129,8 +135,8 @@ def layer(
 ) -> Output:  # fmt: skip
     """One layer of spiking neurons, forward and backward as above.
 
-    `x` and its counts `counts_in` `(batch, n_in)`, None for the input of the network; `weight` as `op.weight_shape`, None
-    for a pool; `macro` for the output layer. The gradient of the counts is dE/do; spikes carry none.
+    `x` and its counts `counts_in` `(batch, n_in)`, None for the input of the network; `weight` as `op.weight_shape`,
+    None for a pool; `macro` for the output layer. The gradient of the counts is dE/do; spikes carry none.
     """
     if counts_in is None and isinstance(x, Spikes):
         counts_in = counts_of(x)
@@ -166,8 +172,11 @@ def _tpsp(
     ops: ModuleType, op: Operator, x: Signal, weight: Tensor | None, out: Spikes, neuron: Neuron, micro: Micro
 ) -> Tensor:
     if micro.cutoff is not None:
-        assert isinstance(x, Spikes) and weight is not None
-        return torch.einsum("bij,ji->bi", pairwise.spsp(out, x, neuron, micro.adjoint, micro.cutoff, weight.dtype), weight)
+        assert isinstance(x, Spikes)
+        assert weight is not None
+        return torch.einsum(
+            "bij,ji->bi", pairwise.spsp(out, x, neuron, micro.adjoint, micro.cutoff, weight.dtype), weight
+        )
     a: Tensor = ops.tpsp(op, x, weight, out, neuron, micro.adjoint)
     return a
 
@@ -177,7 +186,9 @@ def _explicit(
     weight_scale: Tensor | None, error_scale: Tensor | None, cutoff: float,
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """`reference.backward` from e itself."""
-    assert isinstance(op, Dense) and isinstance(x, Spikes) and weight is not None
+    assert isinstance(op, Dense)
+    assert isinstance(x, Spikes)
+    assert weight is not None
     e = pairwise.spsp(out, x, neuron, how, cutoff, weight.dtype)
     d_weight = None if weight_scale is None else torch.einsum("bij,bi->ji", e, weight_scale)
     error = None if error_scale is None else torch.einsum("bij,bi,ji->bj", e, error_scale, weight)

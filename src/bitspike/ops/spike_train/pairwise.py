@@ -10,7 +10,12 @@ from bitspike.ops.spike_train.signals import Adjoint, Spikes, unpack
 
 
 def spsp(
-    post: Spikes, pre: Spikes, neuron: Neuron, how: Adjoint, cutoff: float | None = None, dtype: torch.dtype = torch.float64
+    post: Spikes,
+    pre: Spikes,
+    neuron: Neuron,
+    how: Adjoint,
+    cutoff: float | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """e_{i|j} = sum over spikes f of i and g of j of eps(t_f - reset before f, t_f - t_g), `(batch, n_post, n_pre)`.
 
@@ -22,7 +27,9 @@ def spsp(
     if how.spsp == "trace":
         decay_m, decay_s = neuron.beta_m, neuron.beta_s
     else:
-        decay_m, decay_s = (float(torch.tensor(-1 / tau, dtype=torch.float64).exp()) for tau in (neuron.tau_m, neuron.tau_s))
+        decay_m, decay_s = (
+            float(torch.tensor(-1 / tau, dtype=torch.float64).exp()) for tau in (neuron.tau_m, neuron.tau_s)
+        )
     result = torch.zeros((post.bits.shape[0], post.n, pre.n), dtype=dtype, device=post.bits.device)
     s_post, s_pre = unpack(post, torch.bool), unpack(pre, torch.bool)
     for sample in range(len(result)):

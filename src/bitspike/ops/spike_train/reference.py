@@ -53,7 +53,9 @@ def weight_gradient(op: Operator, x: Tensor, y: Tensor) -> Tensor:
     maps = x.reshape(-1, op.height, op.width, op.channels).permute(0, 3, 1, 2)
     errors = y.reshape(-1, op.out_height, op.out_width, op.n_filters).permute(0, 3, 1, 2)
     shape = (op.n_filters, op.channels, op.size, op.size)
-    gradient = conv2d_weight(maps, shape, errors, padding=op.padding)
+    gradient: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
+        maps, shape, errors, padding=op.padding
+    )
     return gradient.permute(2, 3, 1, 0).contiguous()
 
 

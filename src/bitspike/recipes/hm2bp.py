@@ -1,0 +1,80 @@
+"""HM2-BP in mini-batches, with windows that fit a CPU (bitspike.rules.hm2bp); recipes/hm2bp_paper.py has the paper's.
+
+Departures from the paper, each a setting: direct input or trains drawn anew in every epoch, T = 100 instead of 400, the
+S-PSP of the simulator instead of the closed form, no factor 1 + S, no lateral inhibition, no regulariser, no sample
+weights, targets 35 / 0, Adam with cosine steps, and where a recipe says so distorted images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bitspike.coding import Direct, Poisson
+from bitspike.data.augment import Augment
+from bitspike.experiment import Data, Experiment, Training
+from bitspike.rules.hm2bp import HM2BP
+from bitspike.settings import LIF, Optimizer
+from bitspike.weights import Weights
+
+_REAL = Weights("real", hidden=(-1.0, 1.0), output=(-1.0, 1.0), clip=None)
+_BINARY = Weights("binary", hidden=(-1.0, 1.0), output=(-1.0, 1.0), conv=(-1.0, 1.0), clip=1.0)
+_HANDWRITING = Augment(rotation=8.0, scale=0.08, shear=0.08, shift=1.0, elastic=0.3)
+
+hm2bp_digits = Experiment(
+    name="hm2bp-digits",
+    data=Data("digits"),
+    augment=replace(_HANDWRITING, shift=0.5, elastic=0.0),
+    coding=Direct(50, 1.454),
+    network=LIF(("200",), (20.0, 8.0), tau_m=8.0, tau_s=2.0),
+    weights=_REAL,
+    rule=HM2BP(desired=20.0, margin=2.0),
+    optimizer=Optimizer(lr=1e-2),
+    training=Training(epochs=60, batch_size=32),
+)
+
+hm2bp_mnist = Experiment(
+    name="hm2bp-mnist",
+    data=Data("mnist", validation=1 / 12),
+    augment=_HANDWRITING,
+    coding=Direct(100, 0.727),
+    network=LIF(("800",), (40.0, 8.0), tau_m=16.0, tau_s=2.0),
+    weights=_REAL,
+    rule=HM2BP(),
+    optimizer=Optimizer(lr=1e-2),
+    training=Training(epochs=30, batch_size=64),
+)
+
+hm2bp_mnist_poisson = replace(
+    hm2bp_mnist,
+    name="hm2bp-mnist-poisson",
+    coding=Poisson(400),
+    network=LIF(("800",), (40.0, 8.0), tau_m=64.0, tau_s=8.0, refractory=2),
+    rule=HM2BP(backward_bin=16),
+    training=Training(epochs=20, batch_size=64),
+)
+
+hm2bp_mnist_binary = replace(
+    hm2bp_mnist,
+    name="hm2bp-mnist-binary",
+    network=LIF(("800",), (34.66, 13.86), tau_m=16.0, tau_s=2.0),
+    weights=_BINARY,
+    training=Training(epochs=40, batch_size=64),
+)
+
+hm2bp_mnist_cnn = replace(
+    hm2bp_mnist,
+    name="hm2bp-mnist-cnn",
+    coding=Direct(32, 2.27),
+    network=LIF(("15C5", "P2", "40C5", "P2", "300"), (2.5, 1.0, 6.0, 1.5, 6.0, 5.0), tau_m=8.0, tau_s=2.0),
+    weights=replace(_REAL, conv=(-0.5, 0.5)),
+    rule=HM2BP(desired=12.0, undesired=1.0, margin=1.0),
+    optimizer=Optimizer(lr=5e-3),
+    training=Training(epochs=60, batch_size=64),
+)
+
+hm2bp_emnist = replace(
+    hm2bp_mnist,
+    name="hm2bp-emnist",
+    data=Data("emnist-47-subset", validation=1 / 12),
+    training=Training(epochs=40, batch_size=64),
+)
