@@ -80,7 +80,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
 
 def with_facts(**change: Any) -> bytes:
     facts = {
-        "version": 1, "epoch": 1, "best_epoch": 1, "best_accuracy": 0.5, "n_inputs": 3, "n_classes": 2,
+        "version": 2, "epoch": 1, "best_epoch": 1, "best_accuracy": 0.5, "n_inputs": 3, "n_classes": 2, "input_shape": [], "n_train": 4,
         "finished": False, "optimiser_groups": [], "optimiser_numbers": {},
     }  # fmt: skip
     return save({"model.w": torch.ones(1)}, {"bitspike": json.dumps(facts | change)})
@@ -97,7 +97,7 @@ def with_facts(**change: Any) -> bytes:
         save({"model.w": torch.ones(1)}, {"bitspike": "[" * 100_000}),
         save({"model.w": torch.ones(1)}, {"bitspike": "[1, 2]"}),
         save({"surprise": torch.ones(1)}, {"bitspike": "{}"}),
-        with_facts(version=2),
+        with_facts(version=1),
         with_facts(epoch=-1),
         with_facts(epoch=True),
         with_facts(epoch="3"),

@@ -40,8 +40,8 @@ class Weights:
     kind: Literal["binary", "real"] = "binary"
     hidden: tuple[float, ...] = (-0.5, 0.5)
     output: tuple[float, ...] = (-0.5, 0.5)
-    conv: tuple[float, ...] = (-0.5, 0.5)
     clip: float | None = 1.0
+    conv: tuple[float, ...] = (-0.5, 0.5)
 
     def __post_init__(self) -> None:
         for name, bounds in (("hidden", self.hidden), ("output", self.output), ("conv", self.conv)):

@@ -26,6 +26,7 @@ from bitspike.ops.s4nn.settings import StepSettings
 from bitspike.recipes.first_spike_race import bs4nn_mnist, s4nn_mnist
 from bitspike.recipes.s4nn_paper import s4nn_mnist_paper
 from bitspike.rules.s4nn import S4NN, S4NNNetwork
+from bitspike.settings import layered
 
 BATCH = 64
 Step = Callable[[], object]
@@ -72,7 +73,7 @@ def _dense_step(experiment: Experiment, data: Split) -> Step:
         n_steps=experiment.coding.n_steps, thresholds=(100.0, 100.0), eta=(0.2, 0.2), gamma=3, decay=1e-6
     )
     generator = torch.Generator().manual_seed(0)
-    hidden = s4nn_mnist_paper.network.hidden[0]
+    hidden = layered(experiment.network, "S4NN").hidden[0]
     weights = [
         torch.rand((784, hidden), generator=generator) * 5,
         torch.rand((hidden, 10), generator=generator) * 48,

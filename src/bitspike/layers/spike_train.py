@@ -20,6 +20,7 @@ from bitspike.coding.poisson import content_keys
 from bitspike.contracts import Prediction
 from bitspike.errors import UsageError
 from bitspike.ops import backend as backends
+from bitspike.ops.packed_trains.network import TrainNetwork, from_weights, snap
 from bitspike.ops.spike_train import function, reference
 from bitspike.ops.spike_train.function import Macro, Micro
 from bitspike.ops.spike_train.neuron import Neuron
@@ -88,8 +89,7 @@ class SpikeTrainNetwork(nn.Module):
         assert isinstance(self.coding, Poisson)
         redraw = generator is not None and not self.coding.frozen
         native = backends.resolve(self.backend, inputs.device) == "native"
-        if native:
-            from bitspike.ops.spike_train import native as kernels
+        kernels = function.implementation("native" if native else "reference")
         if redraw:
             keys = torch.randint(-(2**63), 2**63 - 1, (len(inputs),), generator=generator)
         elif native:
@@ -147,12 +147,12 @@ class SpikeTrainNetwork(nn.Module):
 
     @torch.no_grad()
     def snap(self) -> None:
-        """Put real weights, in place, on the grid on which they ship; see `ops.packed_trains.snap`."""
+        """Put real weights, in place, on the grid on which they ship; see `snap` of `ops.packed_trains.network`."""
         if self.weights.kind == "binary":
             return
-        for op, place in zip(self.operators, self._place, strict=True):
-            if place is not None:
-                self.latents[place].copy_(torch.from_numpy(snap(op, self.latents[place].numpy(force=True))))
+        for place, latent in enumerate(self.latents):
+            direct = place == 0 and isinstance(self.coding, Direct)
+            latent.copy_(torch.from_numpy(snap(latent.numpy(force=True), direct)))
 
     def packed(self) -> TrainNetwork:
         """The network as numpy values: sign bits or float32 weights, and the neurons' constants."""

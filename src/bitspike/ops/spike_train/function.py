@@ -13,6 +13,7 @@ is 0.5 / nu * sum_l w_il ("code") or 0 ("none"). HM2-BP specification, sections 
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -63,9 +64,7 @@ class Output(NamedTuple):
 def implementation(backend: Backend) -> ModuleType:
     """The module that holds the operations of a back end; see `ops.backend.resolve` for how the name is chosen."""
     if backend == "native":
-        from bitspike.ops.spike_train import native
-
-        return native
+        return importlib.import_module("bitspike.ops.spike_train.native")
     return reference
 
 
@@ -108,7 +107,8 @@ class _Layer(torch.autograd.Function):
             g = g * gamma
         weight_scale = g * fire if wants_weight else None
         error_scale = delta * fire if wants_error and micro.ratio else None
-        d_weight = error = None
+        d_weight: Any = None
+        error: Any = None
         if weight_scale is not None or error_scale is not None:
             sums = _explicit if micro.cutoff is not None else ops.backward
             extra = (micro.cutoff,) if micro.cutoff is not None else ()
@@ -200,8 +200,8 @@ def _lateral_factor(
 ) -> Tensor | None:
     """gamma_j = 1 / (1 - w0^2 sum_{l != j} u_{l|j} u_{j|l} / nu^2 k_j k_l), u_{l|j} = e_{l|j} / o_j (section 6.5).
 
-    u = 1 where either count is 0; k_j = 1 where o_j > 0 or j is the target, else 0. `clamped`: the denominator is at least
-    0.1.
+    u = 1 where either count is 0; k_j = 1 where o_j > 0 or j is the target, else 0. `clamped`: the denominator is
+    at least 0.1.
     """
     if micro.lateral_factor == "off" or not neuron.lateral or macro is None:
         return None
