@@ -80,7 +80,8 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
 
 def with_facts(**change: Any) -> bytes:
     facts = {
-        "version": 2, "epoch": 1, "best_epoch": 1, "best_accuracy": 0.5, "n_inputs": 3, "n_classes": 2, "input_shape": [], "n_train": 4,
+        "version": 2, "epoch": 1, "best_epoch": 1, "best_accuracy": 0.5, "n_inputs": 3, "n_classes": 2,
+        "input_shape": [], "n_train": 4,
         "finished": False, "optimiser_groups": [], "optimiser_numbers": {},
     }  # fmt: skip
     return save({"model.w": torch.ones(1)}, {"bitspike": json.dumps(facts | change)})
