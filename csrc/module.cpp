@@ -12,6 +12,7 @@ namespace nb = nanobind;
 void bind_packed(nb::module_& m);
 void bind_first_spike(nb::module_& m);
 void bind_s4nn(nb::module_& m);
+void bind_spike_train_conv(nb::module_& m);
 
 NB_MODULE(_native, m) {
     m.doc() = "Native kernels of bitspike.";
@@ -24,4 +25,5 @@ NB_MODULE(_native, m) {
     bind_packed(m);
     bind_first_spike(m);
     bind_s4nn(m);
+    bind_spike_train_conv(m);
 }

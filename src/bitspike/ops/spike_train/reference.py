@@ -25,7 +25,7 @@ def apply(op: Operator, x: Tensor, weight: Tensor | None) -> Tensor:
         assert weight is not None
         out = functional.conv2d(maps, weight.permute(3, 2, 0, 1), padding=op.padding)
     else:
-        out = functional.avg_pool2d(maps, op.size) * op.size**2
+        out = functional.avg_pool2d(maps, op.size, divisor_override=1)
     return out.permute(0, 2, 3, 1).flatten(1)
 
 
