@@ -1,6 +1,7 @@
 """How an input becomes spikes: settings that encode images, events or sound. Importing this needs no torch."""
 
 from bitspike.coding.direct import Direct
+from bitspike.coding.event_bins import EventBins
 from bitspike.coding.first_spike import FirstSpike, first_spike_times, time_table
 from bitspike.coding.pixel import Pixel
 from bitspike.coding.poisson import Poisson
@@ -9,6 +10,7 @@ from bitspike.data.population import Population
 
 __all__ = [
     "Direct",
+    "EventBins",
     "FirstSpike",
     "Pixel",
     "Poisson",
