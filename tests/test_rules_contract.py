@@ -9,20 +9,22 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from bitspike.coding import FirstSpike, Pixel
+from bitspike.coding import Direct, FirstSpike, Pixel, Poisson
 from bitspike.contracts import Batch, Prediction, Task
 from bitspike.data.synthetic import two_moons
 from bitspike.experiment import Experiment, Training
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import Network, Optimizer
+from bitspike.settings import LIF, Network, Optimizer
 from bitspike.weights import Weights
 
 REAL = Weights(kind="real", hidden=(-0.5, 0.5), output=(-0.5, 0.5), clip=None)
 REAL_RACE = FirstSpikeRace(tau_c=1.0, tau_h=1.0, width=1.0, theta_out=4.0, p0=0.3)
 REAL_ADAM = Optimizer(lr=0.02, lr_threshold=0.02, lr_output_threshold=0.02)
 PUBLISHED = {"hidden": (0.0, 5.0), "output": (0.0, 20.0), "clip": None}
+SPREAD = Weights("real", (-1.0, 1.0), (-1.0, 1.0), None)
 SGD = Optimizer("sgd", lr=0.2, schedule="constant")
 CASES = {
     "race-binary": Experiment(
@@ -40,6 +42,22 @@ CASES = {
     "bs4nn": Experiment(
         "contract", rule=S4NN(thresholds=(10.0, 20.0), alpha=5.0, mu=1e-3), weights=Weights("binary", **PUBLISHED),
         optimizer=SGD, network=Network((64,), delay=1), coding=FirstSpike(64),
+    ),
+    "hm2bp": Experiment(
+        "contract", rule=HM2BP(desired=12.0, margin=1.0), coding=Direct(30, 2.0), weights=SPREAD,
+        network=LIF(("64",), (6.0, 4.0), 8.0, 2.0), optimizer=Optimizer(lr=0.02), backend="reference",
+    ),
+    "hm2bp-binary": Experiment(
+        "contract", rule=HM2BP(desired=12.0, margin=1.0), coding=Direct(30, 2.0), weights=Weights("binary"),
+        network=LIF(("64",), (6.0, 8.0), 8.0, 2.0), optimizer=Optimizer(lr=0.02), backend="reference",
+    ),
+    "hm2bp-deep-published": Experiment(
+        "contract", coding=Poisson(60, 0.5), weights=SPREAD, optimizer=Optimizer(lr=0.02), backend="reference",
+        network=LIF(("48", "32"), (4.0, 3.0, 3.0), 16.0, 4.0, 1, lateral=0.5, epsilon=1e-6),
+        rule=HM2BP(
+            desired=15.0, undesired=2.0, margin=2.0, spsp="closed", side_effect=True, silent_side="code",
+            lateral_factor="clamped",
+        ),
     ),
     "bnn": Experiment(
         "contract", rule=BNN(), coding=Pixel(), network=Network((64,)), weights=Weights(),
