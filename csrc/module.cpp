@@ -13,6 +13,7 @@ void bind_packed(nb::module_& m);
 void bind_first_spike(nb::module_& m);
 void bind_s4nn(nb::module_& m);
 void bind_spike_train_conv(nb::module_& m);
+void bind_spike_train(nb::module_& m);
 
 NB_MODULE(_native, m) {
     m.doc() = "Native kernels of bitspike.";
@@ -26,4 +27,5 @@ NB_MODULE(_native, m) {
     bind_first_spike(m);
     bind_s4nn(m);
     bind_spike_train_conv(m);
+    bind_spike_train(m);
 }

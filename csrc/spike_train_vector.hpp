@@ -22,6 +22,7 @@ typedef std::int32_t i16 __attribute__((vector_size(64)));
 using Mask = std::uint16_t;
 
 #define SPIKE_INLINE static inline __attribute__((always_inline, unused))
+#define SPIKE_INLINE_MEMBER inline __attribute__((always_inline))
 
 SPIKE_INLINE f16 splat(float x) { return x - f16{}; }
 SPIKE_INLINE f16 load(const float* p) { return *reinterpret_cast<const f16u*>(p); }

@@ -1,0 +1,92 @@
+// What the doors to the spike-train kernels share: choice of kernels, spikes as lists, how work is split.
+#pragma once
+#include <nanobind/nanobind.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "array.hpp"
+#include "spike_train_kernels.hpp"
+
+namespace bitspike::spike_train {
+
+// The kernels of an instruction set by name, "best" for this machine's; raises std::invalid_argument where it cannot run.
+inline const Kernels& choose(const std::string& isa) {
+    const Isa best = best_isa();
+#if defined(__x86_64__) || defined(_M_X64)
+    if (isa == "avx512" && best >= Isa::avx512) return kernels_avx512();
+    if (isa == "avx2" && best >= Isa::avx2) return kernels_avx2();
+    if (isa == "best") {
+        if (best >= Isa::avx512) return kernels_avx512();
+        if (best >= Isa::avx2) return kernels_avx2();
+    }
+#endif
+    if (isa == "portable" || isa == "best") return kernels_portable();
+    throw std::invalid_argument("instruction set '" + isa + "' is not available; this machine's best is " + isa_name(best));
+}
+
+inline void require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
+
+inline int words_of(int n) { return (n + 63) / 64; }
+
+// Runs body(begin, end) on up to `threads` threads, over ranges that together are 0..items-1; denormals are 0 within.
+template <class Body>
+void over(std::size_t items, int threads, const Body& body) {
+    const int parts = static_cast<int>(std::max<std::size_t>(1, std::min<std::size_t>(std::max(1, threads), items)));
+    parallel(parts, [&](int part) {
+        const FlushDenormals flush;
+        std::size_t begin, end;
+        share(items, part, parts, begin, end);
+        if (begin < end) body(begin, end);
+    });
+}
+
+// Spikes of a batch, (batch, n_steps, words) bits.
+struct SpikeBits {
+    const std::uint64_t* bits;
+    int batch, n_steps, n, words;
+
+    SpikeBits(const In<std::int64_t, 3>& array, int n_neurons)
+        : bits(reinterpret_cast<const std::uint64_t*>(array.data())), batch(static_cast<int>(array.shape(0))),
+          n_steps(static_cast<int>(array.shape(1))), n(n_neurons), words(static_cast<int>(array.shape(2))) {
+        require(n >= 1 && words == words_of(n), "spikes: the number of words and of neurons do not fit");
+        require(n_steps >= 1 && n_steps <= 65535, "spikes: the number of steps must lie between 1 and 65535");
+    }
+    const std::uint64_t* sample(std::size_t b) const { return bits + b * size(); }
+    std::size_t size() const { return static_cast<std::size_t>(n_steps) * words; }
+};
+
+// The spikes of a batch as lists by step, in memory that the calling thread keeps.
+class StepLists {
+  public:
+    StepLists(const SpikeBits& x, const Kernels& kernels, int threads) : n_steps_(x.n_steps), begins_(x.batch + 1, 0) {
+        over(x.batch, threads, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t b = begin; b < end; ++b) begins_[b + 1] = kernels.count(x.sample(b), x.size()) + 16;
+        });
+        for (int b = 0; b < x.batch; ++b) {
+            require(begins_[b + 1] < 2000000000u, "spikes: a sample has more than 2,000,000,000");
+            begins_[b + 1] += begins_[b];
+        }
+        inputs_ = scratch<std::int32_t, struct OfInputs>(begins_[x.batch]);
+        starts_ = scratch<std::int32_t, struct OfStarts>(static_cast<std::size_t>(x.batch) * (n_steps_ + 1));
+        over(x.batch, threads, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t b = begin; b < end; ++b)
+                kernels.by_step(x.sample(b), x.n, n_steps_, x.words, starts_ + b * (n_steps_ + 1), inputs_ + begins_[b]);
+        });
+    }
+    ByStep operator[](std::size_t b) const { return {inputs_ + begins_[b], starts_ + b * (n_steps_ + 1)}; }
+    std::size_t begin(std::size_t b) const { return begins_[b]; }  // of the room for the spikes of a sample; the end, for `batch`
+
+  private:
+    int n_steps_;
+    std::vector<std::size_t> begins_;
+    std::int32_t *inputs_ = nullptr, *starts_ = nullptr;
+};
+
+}  // namespace bitspike::spike_train
