@@ -1,0 +1,109 @@
+"""The published distortion of the HM2-BP convolutional run: elastic field, scale, rotation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from bitspike.errors import DataError, UsageError
+
+SIGMA = 4.0  # px, of the Gaussian that smooths the elastic field
+REACH = 10  # px, half of its 21 x 21 window
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Images moved by a random displacement field: elastic + scale + rotation; all 0 does nothing.
+
+    With noise n uniform in [-1, 1) per pixel and r_x, r_y uniform in [-1, 1), at (x, y) from the centre:
+
+        d_x = elastic (g * n_x) + scale max(r_x, 0) x + (cos a - 1) x - sin a y
+        d_y = elastic (g * n_y) + scale max(r_y, 0) y + sin a x + (cos a - 1) y,    a = rotation r_x
+
+    g = exp(-(x^2 + y^2) / (2 4^2)) / (2 pi 4) on 21 x 21 pixels, zero outside the image: with 3.4 the elastic part has
+    an rms of 0.55 px inside. The result at p is the image at p - d(p), bilinear, black outside, so scale only enlarges.
+    `elastic` in px, `rotation` in degrees, `scale` a share; without rotation r_x, r_y are not cut at 0.
+
+    `share`: "image" draws every image its own field, horizontal and vertical noise apart; "epoch" draws one for all
+    images of a call, n_x = n_y, as published: to share it over the batches of an epoch, call with a generator in the
+    same state. HM2-BP specification, section 7.2, whose text leaves the sign of d open.
+    """
+
+    scale: float = 0.12
+    rotation: float = 12.0
+    elastic: float = 3.4
+    share: Literal["image", "epoch"] = "image"
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "rotation", "elastic"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UsageError(f"augment.{name} is {value}; give the largest distortion, 0 or more")
+        if self.scale >= 1:
+            raise UsageError(f"augment.scale is {self.scale}; it is a share of the size, below 1")
+        if self.share not in ("image", "epoch"):
+            raise UsageError(f"augment.share is {self.share!r}; a field is drawn per 'image' or per 'epoch'")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is done at all."""
+        return bool(self.scale or self.rotation or self.elastic)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Distorted copies of images uint8 `(n, h, w)`; the generator's state decides all."""
+        n, height, width = _shape(images)
+        if not self.active:
+            return images
+        return self.apply(images, self.field(height, width, generator, n if self.share == "image" else 1))
+
+    def field(self, height: int, width: int, generator: torch.Generator, n: int = 1) -> Tensor:
+        """`n` displacement fields `(n, 2, height, width)` float32: d_x, then d_y, in px."""
+        uniform = torch.rand((2, n, 1), generator=generator) * 2 - 1
+        angle = uniform[0] * math.radians(self.rotation)
+        factor = self.scale * (uniform.clamp(min=0) if self.rotation else uniform)
+        across, sine = angle.cos() - 1, angle.sin()
+        x, y = torch.arange(width) - (width - 1) / 2, torch.arange(height) - (height - 1) / 2
+        n_noises = 2 if self.share == "image" else 1
+        noise = torch.rand((height, n * n_noises * width), generator=generator).mul_(2).sub_(1)
+        smooth = (_gaussian(height) @ noise).view(-1, width) @ (self.elastic * _gaussian(width))
+        field = smooth.view(height, n, n_noises, width).permute(1, 2, 0, 3).expand(n, 2, -1, -1).clone()
+        field[:, 0] += ((across + factor[0]) * x)[:, None, :] - (sine * y)[:, :, None]
+        field[:, 1] += ((across + factor[1]) * y)[:, :, None] + (sine * x)[:, None, :]
+        return field
+
+    def apply(self, images: Tensor, field: Tensor) -> Tensor:
+        """Images uint8 `(n, h, w)` moved by fields `(n, 2, h, w)`, or all by one `(1, 2, h, w)`."""
+        n, height, width = _shape(images)
+        if field.shape not in ((n, 2, height, width), (1, 2, height, width)):
+            raise DataError(f"fields of shape {tuple(field.shape)} do not fit images {tuple(images.shape)}")
+        columns, rows = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+        grid = torch.stack(
+            [(columns - field[:, 0]) * (2 / width) - 1, (rows[:, None] - field[:, 1]) * (2 / height) - 1],
+            dim=3,
+        )
+        if len(field) == 1:  # all images as channels of one
+            sampled = grid_sample(images[None].float(), grid, "bilinear", "zeros", align_corners=False)[0]
+        else:
+            sampled = grid_sample(images[:, None].float(), grid, "bilinear", "zeros", align_corners=False)[
+                :, 0
+            ]
+        return sampled.add_(0.5).to(torch.uint8)
+
+
+def _shape(images: Tensor) -> tuple[int, int, int]:
+    if images.dtype != torch.uint8 or images.ndim != 3:
+        raise DataError(f"images are {images.dtype} of shape {tuple(images.shape)}; give uint8 (n, h, w)")
+    n, height, width = images.shape
+    return n, height, width
+
+
+def _gaussian(size: int) -> Tensor:
+    """Smoothing along one axis as a banded matrix `(size, size)`: the window is the product of its two axes."""
+    distance = (torch.arange(size)[:, None] - torch.arange(size)).float()
+    kernel = torch.exp(distance**2 / (-2 * SIGMA**2)) / math.sqrt(2 * math.pi * SIGMA)
+    return torch.where(distance.abs() <= REACH, kernel, 0.0)
