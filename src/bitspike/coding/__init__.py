@@ -1,5 +1,6 @@
 """How an input becomes spikes: settings that encode images, events or sound. Importing this needs no torch."""
 
+from bitspike.coding.cochlea import Cochlea
 from bitspike.coding.direct import Direct
 from bitspike.coding.event_bins import EventBins
 from bitspike.coding.first_spike import FirstSpike, first_spike_times, time_table
@@ -9,6 +10,7 @@ from bitspike.coding.spike_list import SpikeList
 from bitspike.data.population import Population
 
 __all__ = [
+    "Cochlea",
     "Direct",
     "EventBins",
     "FirstSpike",

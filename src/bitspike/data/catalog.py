@@ -65,7 +65,7 @@ class Entry:
     mirrors: tuple[str, ...] = ()
     note: str = ""
     transposed: bool = False
-    kind: Literal["idx", "nmnist"] = "idx"
+    kind: Literal["idx", "nmnist", "fsdd", "ti46"] = "idx"
 
     @property
     def n_bytes(self) -> int:
@@ -204,11 +204,52 @@ CATALOG: dict[str, Entry] = {
         note="a subset, 1,100 of the 70,000 recordings: not to be compared with published figures",
         kind="nmnist",
     ),
+    "fsdd": Entry(
+        name="fsdd",
+        title="Free Spoken Digit Dataset, 2,700 + 300 recordings of 6 speakers, 8 kHz; fsdd:SPEAKER tests on that one",
+        folder="fsdd",
+        files=(
+            Archive(
+                "free-spoken-digit-dataset.tar.gz",
+                ("recordings",),
+                r"recordings/[^/]+\.wav",
+                3000,
+                21_128_848,
+                content="04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b",
+            ),
+        ),
+        classes=tuple("0123456789"),
+        licence="CC BY-SA 4.0 (Z. Jackson and others, DOI 10.5281/zenodo.1342401)",
+        source="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        mirrors=("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.10/",),
+        kind="fsdd",
+    ),
+    "ti46-alpha": Entry(
+        name="ti46-alpha",
+        title="TI46, 4,142 + 6,628 spoken letters of 16 speakers, 12.5 kHz",
+        folder="ti46",
+        files=(
+            Archive(
+                "LDC93S9.tgz",
+                ("ti_alpha",),
+                r"(?i:ti_alpha/(?:train|test)/[fm][1-8]/[^/]+\.wav)",
+                4142 + 6628,
+                1_000_000_000,
+            ),
+        ),
+        classes=tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+        licence="LDC User Agreement (LDC93S9)",
+        source="https://catalog.ldc.upenn.edu/LDC93S9 (licensed; its folder ti_alpha with train and test)",
+        note="content checked by the number of recordings only: no published SHA-256",
+        kind="ti46",
+    ),
 }  # fmt: skip
 
 
 def entry(name: str) -> Entry:
-    """The catalogue's entry of that name; an unknown one raises `DataError` with the names there are."""
+    """The catalogue's entry of that name, fsdd also for `fsdd:SPEAKER`; an unknown one raises `DataError`."""
+    if name.startswith("fsdd:"):
+        name = "fsdd"
     if name not in CATALOG:
         raise DataError(
             f"data set {name!r} is unknown; one of {', '.join(CATALOG)}, or idx:FOLDER with IDX files"

@@ -11,7 +11,9 @@ from bitspike.data import files
 from bitspike.data.catalog import CATALOG, PARTS, entry
 from bitspike.data.dataset import Dataset, as_images, as_labels
 from bitspike.data.events import nmnist
+from bitspike.data.fsdd import fsdd
 from bitspike.data.idx import idx_sha256, read_idx
+from bitspike.data.ti46 import ti46_alpha
 from bitspike.errors import DataError
 
 
@@ -21,7 +23,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
-    """A data set by name, or `idx:FOLDER` with the user's own IDX files.
+    """A data set by name, `idx:FOLDER` with the user's own IDX files, or `fsdd:SPEAKER` to test on that speaker.
 
     Files are looked for in `data_dir`, then in the folder that the environment variable BITSPIKE_DATA names,
     then in the cache; only then, and if `download`, are they downloaded. What is found is checked against
@@ -42,6 +44,12 @@ def load(name: str, data_dir: str | Path | None = None, download: bool = True) -
         contents.append((str(path), content))
     if known.kind == "nmnist":
         return Dataset(name, *nmnist(contents), known.classes, hashes, known.note)
+    if known.kind == "fsdd":
+        speaker = name.partition(":")[2]
+        note = f"all recordings of {speaker} are the test part" if speaker else known.note
+        return Dataset(name, *fsdd(contents, speaker), known.classes, hashes, note)
+    if known.kind == "ti46":
+        return Dataset(name, *ti46_alpha(contents), known.classes, hashes, known.note)
     parts = {part: _checked(part, array, where) for part, (where, array) in zip(PARTS, contents, strict=True)}
     for part in ("train_inputs", "test_inputs"):
         parts[part] = files.upright(known, parts[part])
