@@ -190,6 +190,7 @@ def test_code_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.Monk
     assert names["population"].encode(names["features"]).shape == (100, 48)
     assert names["spikes"].steps.tolist() == [3, 105]
     assert names["spikes"].channels.tolist() == [637, 360]
+    assert names["heard"].n_channels == 78
 
 
 def test_unknown_name_lists_the_known() -> None:
