@@ -10,6 +10,7 @@
 namespace nb = nanobind;
 
 void bind_packed(nb::module_& m);
+void bind_packed_trains(nb::module_& m);
 void bind_first_spike(nb::module_& m);
 void bind_s4nn(nb::module_& m);
 void bind_spike_train_conv(nb::module_& m);
@@ -24,6 +25,7 @@ NB_MODULE(_native, m) {
         return names;
     }, "The instruction sets that this machine can run, best last.");
     bind_packed(m);
+    bind_packed_trains(m);
     bind_first_spike(m);
     bind_s4nn(m);
     bind_spike_train_conv(m);

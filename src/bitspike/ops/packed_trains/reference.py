@@ -121,8 +121,19 @@ def scores(counts: Array, membranes: Array, threshold: float) -> Array:
 
 def signal(network: TrainNetwork, inputs: Array | SpikeList) -> tuple[Array, bool]:
     """What enters: grey levels `(n, n_in)` and True, or spikes `(n, n_steps, n_in)` bool and False."""
-    coding = network.coding
-    images = isinstance(coding, Constant | Drawn)
+    check_inputs(network, inputs)
+    if isinstance(inputs, np.ndarray):
+        drawn = isinstance(network.coding, Drawn)
+        return (network.coding.trains(inputs), False) if drawn else (inputs, True)
+    dense = inputs.dense()
+    if dense.sum() != len(inputs.steps):
+        raise DataError("a channel has two spikes in one step")
+    return dense, False
+
+
+def check_inputs(network: TrainNetwork, inputs: Array | SpikeList) -> None:
+    """Refuse inputs of the wrong kind or size."""
+    coding, images = network.coding, isinstance(network.coding, Constant | Drawn)
     if isinstance(inputs, np.ndarray) != images:
         wanted = "uint8 images" if images else "a SpikeList"
         raise DataError(f"the input is {type(inputs).__name__}; this model wants {wanted}")
@@ -132,16 +143,11 @@ def signal(network: TrainNetwork, inputs: Array | SpikeList) -> tuple[Array, boo
             raise DataError(
                 f"images are {inputs.dtype} {inputs.shape}; expected uint8 (n, {network.n_in // wide})"
             )
-        return (coding.trains(inputs), False) if isinstance(coding, Drawn) else (inputs, True)
-    if (inputs.n_steps, inputs.n_channels) != (network.n_steps, network.n_in):
+    elif (inputs.n_steps, inputs.n_channels) != (network.n_steps, network.n_in):
         raise DataError(
             f"spikes have {inputs.n_steps} steps and {inputs.n_channels} channels; this model wants "
             f"{network.n_steps} and {network.n_in}"
         )
-    dense = inputs.dense()
-    if dense.sum() != len(inputs.steps):
-        raise DataError("a channel has two spikes in one step")
-    return dense, False
 
 
 def apply(op: Operator, x: Array, weights: Array | None) -> Array:

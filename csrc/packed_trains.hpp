@@ -1,0 +1,68 @@
+// Packed inference of spike trains: the prepared network, and one entry per instruction set.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "spike_train_neuron.hpp"
+
+namespace bitspike::packed_trains {
+
+// signs: a bit per synapse, dense. narrow: at most 16 binary outputs, dense. rows: floats; dense is a map of 1 x 1.
+enum class Kind { signs, narrow, rows, pool };
+
+// A lane is a neuron with its place in memory: places (dense: one) hold `depth` lanes each, a multiple of 16.
+// Plain pointers only: this struct is read by files compiled for different instruction sets.
+struct Layer {
+    Kind kind;
+    int n_in, n_out;
+    int height, width, channels, size, padding, out_height, out_width;  // rows and pool
+    int depth, lanes;
+    int stride;                  // words per row of signs, a multiple of 8
+    const std::uint64_t* signs;  // (n_in + 1, stride), bit 1 = +1; the last row is all zero
+    const std::int16_t* narrow;  // (n_in, 16) of +1, -1, 0
+    const float* rows;           // (channels, size, size, depth), the columns of the kernel from right to left
+    const std::uint32_t* ids;    // (lanes): the neuron
+    const std::int32_t* fan_out; // (n_in)
+    spike_train::Lif lif;
+    float threshold;
+    float least;  // a constant current below it can never make a neuron fire
+};
+
+struct Network {
+    const Layer* layers;
+    int n_layers, n_in, n_classes, n_steps;
+};
+
+// Images as a constant current, images as drawn trains, or lists of spikes; null pointers are what is not given.
+struct Inputs {
+    const std::uint8_t* images;  // (n, n_pixels)
+    int n_pixels;
+    double scale;                // current of a grey level
+    const std::int32_t* limits;  // (sides, 256): trains are drawn; see coding/poisson.py
+    int sides;
+    const std::int16_t* steps;
+    const std::int32_t* channels;
+    const std::int64_t* offsets;  // (n + 1)
+};
+
+struct Outputs {
+    std::int64_t* labels;
+    std::int64_t* decision_time;
+    bool* silent;
+    bool* tied;
+    float* potentials;
+    std::int64_t* n_spikes;
+    std::int64_t* n_synops;
+};
+
+// Bytes of scratch memory (aligned to 64) that one part of a run needs; its content does not matter.
+std::size_t scratch_bytes(const Network& network, const Inputs& inputs);
+
+// Decides samples begin..end; returns -1, or the first sample whose list has a spike outside the window or twice.
+using Run = std::int64_t (*)(const Network&, const Inputs&, const Outputs&, std::size_t begin, std::size_t end,
+                             char* scratch);
+std::int64_t run_portable(const Network&, const Inputs&, const Outputs&, std::size_t, std::size_t, char*);
+std::int64_t run_avx2(const Network&, const Inputs&, const Outputs&, std::size_t, std::size_t, char*);
+std::int64_t run_avx512(const Network&, const Inputs&, const Outputs&, std::size_t, std::size_t, char*);
+
+}  // namespace bitspike::packed_trains
