@@ -31,15 +31,25 @@ struct State {
 SPIKE_INLINE void add_lanes(b64& counts, std::uint64_t word, int value) {
 #if defined(__AVX512BW__)
     counts = (b64)_mm512_mask_add_epi8((__m512i)counts, word, (__m512i)counts, _mm512_set1_epi8(static_cast<char>(value)));
+#elif defined(__AVX2__)
+    const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+    const __m256i eighth = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    union { b64 whole; __m256i half[2]; } sum = {counts};
+    for (int k = 0; k < 2; ++k) {
+        const __m256i four = _mm256_set1_epi32(static_cast<int>(word >> 32 * k));
+        const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(four, eighth), bit), bit);
+        sum.half[k] = _mm256_add_epi8(sum.half[k], _mm256_and_si256(set, _mm256_set1_epi8(static_cast<char>(value))));
+    }
+    counts = sum.whole;
 #else
-    const b64 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32,
-                     64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8,
-                     16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     constexpr std::uint64_t ones = 0x0101010101010101ull;
-    const w8 spread = {(word & 255) * ones,         ((word >> 8) & 255) * ones,  ((word >> 16) & 255) * ones,
-                       ((word >> 24) & 255) * ones, ((word >> 32) & 255) * ones, ((word >> 40) & 255) * ones,
-                       ((word >> 48) & 255) * ones, (word >> 56) * ones};
-    counts += (b64)(((b64)spread & bit) == bit) & (static_cast<std::uint8_t>(value) - b64{});
+    union { b64 whole; std::uint64_t eights[8]; } sum = {counts};
+    for (int k = 0; k < 8; ++k) {  // byte j of `set` is bit j of the word's byte k
+        const std::uint64_t picked = (word >> 8 * k & 255) * ones & 0x8040201008040201ull;
+        const std::uint64_t set = (picked + 0x7f7f7f7f7f7f7f7full) >> 7 & ones;
+        sum.eights[k] += set * static_cast<std::uint64_t>(value);
+    }
+    counts = sum.whole;
 #endif
 }
 

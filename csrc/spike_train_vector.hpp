@@ -48,25 +48,27 @@ SPIKE_INLINE Mask above(f16 v, f16 limit) { return _mm512_cmp_ps_mask((__m512)v,
 SPIKE_INLINE f16 drop(f16 v, Mask m) { return (f16)_mm512_maskz_mov_ps(static_cast<Mask>(~m), (__m512)v); }
 SPIKE_INLINE f16 choose(Mask m, f16 yes, f16 no) { return (f16)_mm512_mask_mov_ps((__m512)no, m, (__m512)yes); }
 #else
+// GCC compares vectors wider than the machine's lane by lane, so comparisons are made in the machine's width.
 SPIKE_INLINE Mask above(f16 v, f16 limit) {
-    const i16 more = v > limit;
-#if defined(__AVX__)
-    typedef float f8 __attribute__((vector_size(32)));
-    union { i16 whole; f8 part[2]; } u = {more};
-    return static_cast<Mask>(_mm256_movemask_ps((__m256)u.part[0]) | _mm256_movemask_ps((__m256)u.part[1]) << 8);
-#elif defined(__SSE2__)
-    union { i16 whole; __m128 part[4]; } u = {more};
-    return static_cast<Mask>(_mm_movemask_ps(u.part[0]) | _mm_movemask_ps(u.part[1]) << 4 |
-                             _mm_movemask_ps(u.part[2]) << 8 | _mm_movemask_ps(u.part[3]) << 12);
-#else
     unsigned mask = 0;
-    for (int k = 0; k < kLanes; ++k) mask |= static_cast<unsigned>(more[k] & 1) << k;
-    return static_cast<Mask>(mask);
+#if defined(__AVX__)
+    union { f16 whole; __m256 part[2]; } a = {v}, b = {limit};
+    for (int k = 0; k < 2; ++k)
+        mask |= static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a.part[k], b.part[k], _CMP_GT_OQ))) << 8 * k;
+#elif defined(__SSE2__)
+    union { f16 whole; __m128 part[4]; } a = {v}, b = {limit};
+    for (int k = 0; k < 4; ++k)
+        mask |= static_cast<unsigned>(_mm_movemask_ps(_mm_cmpgt_ps(a.part[k], b.part[k]))) << 4 * k;
+#else
+    for (int k = 0; k < kLanes; ++k) mask |= static_cast<unsigned>(v[k] > limit[k]) << k;
 #endif
+    return static_cast<Mask>(mask);
 }
-SPIKE_INLINE i16 clear_lanes(Mask m) {  // all ones where the bit is 0
-    const i16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-    return ((static_cast<std::int32_t>(m) - i16{}) & bit) == i16{};
+SPIKE_INLINE i16 clear_lanes(Mask m) {  // all ones where the bit is 0: bit k goes to the sign of lane k
+    typedef std::uint32_t u16 __attribute__((vector_size(64)));
+    const u16 worth = {1u << 31, 1u << 30, 1u << 29, 1u << 28, 1u << 27, 1u << 26, 1u << 25, 1u << 24,
+                       1u << 23, 1u << 22, 1u << 21, 1u << 20, 1u << 19, 1u << 18, 1u << 17, 1u << 16};
+    return ~((i16)(worth * static_cast<std::uint32_t>(m)) >> 31);
 }
 SPIKE_INLINE f16 drop(f16 v, Mask m) { return (f16)((i16)v & clear_lanes(m)); }
 SPIKE_INLINE f16 choose(Mask m, f16 yes, f16 no) {
