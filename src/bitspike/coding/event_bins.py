@@ -59,20 +59,18 @@ class EventBins:
                 f"events come from a sensor of {events.sensor[0]} x {events.sensor[1]} pixels; the coding has "
                 f"{self.height} x {self.width}"
             )
-        counts = np.zeros(len(events), np.int64)
-        steps, channels = [np.empty(0, np.int16)], [np.empty(0, np.int32)]
+        steps = np.empty(len(events.values), np.int16)
+        channels = np.empty(len(events.values), np.int32)
+        ends = np.zeros(len(events) + 1, np.int64)
+        n = 0
         for first, end in self._chunks(events.offsets):
             offsets = events.offsets[first : end + 1]
             keys = self._keys(events.values[offsets[0] : offsets[-1]], np.diff(offsets))
-            rows, channel = np.divmod(keys, self.n_channels)
-            row, step = np.divmod(rows, self.n_steps)
-            steps.append(step.astype(np.int16))
-            channels.append(channel.astype(np.int32))
-            counts[first:end] = np.bincount(row, minlength=end - first)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return SpikeList(
-            np.concatenate(steps), np.concatenate(channels), offsets, self.n_steps, self.n_channels
-        )
+            rows, channels[n : n + len(keys)] = np.divmod(keys, self.n_channels)
+            row, steps[n : n + len(keys)] = np.divmod(rows, self.n_steps)
+            ends[first + 1 : end + 1] = n + np.cumsum(np.bincount(row, minlength=end - first))
+            n += len(keys)
+        return SpikeList(steps[:n], channels[:n], ends, self.n_steps, self.n_channels)
 
     def _chunks(self, offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Ranges of recordings with about `CHUNK` events, few enough for keys of 31 bits where possible."""

@@ -71,10 +71,10 @@ class Distortion:
         n_noises = 2 if self.share == "image" else 1
         noise = torch.rand((height, n * n_noises * width), generator=generator).mul_(2).sub_(1)
         smooth = (_gaussian(height) @ noise).view(-1, width) @ (self.elastic * _gaussian(width))
-        field = smooth.view(height, n, n_noises, width).permute(1, 2, 0, 3).expand(n, 2, -1, -1).clone()
-        field[:, 0] += ((across + factor[0]) * x)[:, None, :] - (sine * y)[:, :, None]
-        field[:, 1] += ((across + factor[1]) * y)[:, :, None] + (sine * x)[:, None, :]
-        return field
+        elastic = smooth.view(height, n, n_noises, width).permute(1, 2, 0, 3)
+        affine_x = ((across + factor[0]) * x)[:, None, :] - (sine * y)[:, :, None]
+        affine_y = ((across + factor[1]) * y)[:, :, None] + (sine * x)[:, None, :]
+        return elastic + torch.stack([affine_x, affine_y], dim=1)
 
     def apply(self, images: Tensor, field: Tensor) -> Tensor:
         """Images uint8 `(n, h, w)` moved by fields `(n, 2, h, w)`, or all by one `(1, 2, h, w)`."""
