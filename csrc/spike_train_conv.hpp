@@ -2,56 +2,39 @@
 //
 // Neurons of a map are numbered channels last. Inside a kernel a position's channels are padded to whole vectors of 16
 // floats ("groups"), so that what a spike touches - the taps of one kernel row - is one contiguous run.
-// `spike_train_conv.inl` is compiled once per instruction set; all of them do the same arithmetic in the same order.
+// The `.inl` files are compiled once per instruction set; all of them do the same arithmetic in the same order.
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <new>
-#include <vector>
 
 #include "cpu.hpp"
+#include "spike_train_neuron.hpp"
 
 namespace bitspike::spike_train_conv {
 
-constexpr int kLanes = 16;
+using spike_train::Back;
+using spike_train::Lif;
 
-// A place in memory for one input neuron: the outputs that it reaches and the taps that it meets, both ascending.
+// Where one input neuron acts: the outputs that it reaches and the taps that it meets, both ascending.
 struct Reach {
-    std::int32_t out, tap;   // offsets, in floats, of the first output and the first tap
-    std::int32_t rows, run;  // kernel rows met; floats per row
+    std::int32_t out, tap;  // offsets, in floats, of the first output and the first tap
+    std::int32_t rows, run; // kernel rows met; floats per row
 };
 
 // One layer: geometry, and where each input goes. Pooling has stride = size and no reach.
 struct Map {
     int height, width, channels, n_filters, size, stride, out_height, out_width;
-    int groups, row;  // vectors and floats per output position
+    int positions, groups, row;  // outputs; vectors and floats per position
     int n_steps, n_in, n_out, in_words, out_words;
     std::size_t out_stride, tap_stride, n_taps;  // floats per row of outputs, per kernel row, of all taps
-    std::vector<Reach> reach;
-
-    int positions() const { return out_height * out_width; }
-    std::size_t padded() const { return static_cast<std::size_t>(positions()) * row; }
-    int lanes(int group) const { return group + 1 < groups ? kLanes : n_filters - kLanes * (groups - 1); }
+    const Reach* reach;                          // (n_in)
 };
 
-struct Neuron {
-    float limit, beta_m, beta_s, rate;
-    int refractory;
-};
-
-struct Adjoint {
-    float decay_m, decay_s, gain;
-    int late, refractory, bin;
-};
-
-// Spikes of one sample, `n_steps` rows of words; and what goes with them.
+// Spikes of one sample, `n_steps` rows of words, and the scales that go with R.
 struct Sample {
-    const std::uint64_t* in;
-    const std::uint64_t* out;
-    const float* weight_scale;  // (n_out), or null
-    const float* error_scale;   // (n_out), or null
-    float* error;               // (n_in), zero on entry, or null
+    const std::uint64_t *in, *out;
+    const float *weight_scale, *error_scale;  // (n_out), or null
+    float* error;                             // (n_in), zero on entry, or null
 };
 
 struct Outcome {
@@ -59,26 +42,22 @@ struct Outcome {
     float *counts, *tpsp, *membrane;  // (n_out)
 };
 
-// Zeroed, 64-byte aligned floats, reused from sample to sample.
-class Scratch {
-  public:
-    float* zeros(std::size_t n);
-
-  private:
-    struct Free {
-        void operator()(float* p) const { ::operator delete(p, std::align_val_t{64}); }
-    };
-    std::unique_ptr<float, Free> data_;
-    std::size_t size_ = 0;
+// Working memory of a thread.
+struct Memory {
+    float* floats;         // (max(7 * positions * row, 64 * n_steps))
+    std::uint64_t* words;  // (max(out_words, n_steps + refractory))
 };
 
 struct Kernels {
-    // `taps`: [kernel row, reversed][channel][kernel column, reversed][filter, padded]; null for pooling.
-    void (*forward)(const Map&, const Neuron&, const float* taps, const std::uint64_t* in, const Outcome&, Scratch&);
+    // `taps`: [kernel row, reversed][channel][kernel column, reversed][filter, padded].
+    void (*conv_forward)(const Map&, const Lif&, const float* taps, const std::uint64_t* in, const Outcome&, const Memory&);
     // Adds to `d_taps`, laid out like `taps`, where it is not null.
-    void (*backward)(const Map&, const Adjoint&, const float* taps, const Sample&, float* d_taps, Scratch&);
+    void (*conv_backward)(const Map&, const Back&, int bin, const float* taps, const Sample&, float* d_taps, const Memory&);
     // a = sum over t of R(t) I(t), (n_out).
-    void (*tpsp)(const Map&, const Adjoint&, const float* taps, const Sample&, float* a, Scratch&);
+    void (*conv_tpsp)(const Map&, const Back&, const float* taps, const Sample&, float* a, const Memory&);
+    void (*pool_forward)(const Map&, const Lif&, const std::uint64_t* in, const Outcome&, const Memory&);
+    void (*pool_backward)(const Map&, const Back&, int bin, const Sample&, const Memory&);
+    void (*pool_tpsp)(const Map&, const Back&, const Sample&, float* a, const Memory&);
 };
 
 const Kernels& kernels_portable();

@@ -1,11 +1,12 @@
-#include <algorithm>
-#include <cstring>
-
 #include "spike_train_conv.hpp"
+#include "spike_train_vector.hpp"
 
 namespace bitspike::spike_train_conv {
 namespace {
 #include "spike_train_conv.inl"
+#include "spike_train_pool.inl"
+
+const Kernels table = {conv_forward, conv_backward, conv_tpsp, pool_forward, pool_backward, pool_tpsp};
 }  // namespace
 
 const Kernels& kernels_portable() { return table; }

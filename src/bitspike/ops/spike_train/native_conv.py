@@ -49,6 +49,8 @@ def backward(
     """See `reference.backward`. Faster where both scales are the same tensor."""
     if isinstance(x, Current):
         return reference.backward(op, x, weight, out, neuron, how, weight_scale, error_scale)
+    if weight_scale is None and error_scale is None:
+        return None, None
     by_weight = _numpy(weight_scale)
     d_weight, error = _native.map_backward(
         x.bits.numpy(),
@@ -56,6 +58,7 @@ def backward(
         out.bits.numpy(),
         _geometry(op),
         _adjoint(neuron, how),
+        how.bin,
         by_weight,
         by_weight if error_scale is weight_scale else _numpy(error_scale),
         torch.get_num_threads(),
@@ -105,4 +108,4 @@ def _geometry(op: Conv | Pool) -> tuple[int, ...]:
 
 
 def _adjoint(neuron: Neuron, how: Adjoint) -> tuple[float | int, ...]:
-    return (*reference.adjoint_constants(neuron, how), neuron.refractory, how.bin)
+    return (*reference.adjoint_constants(neuron, how), neuron.refractory)
