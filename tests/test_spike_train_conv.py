@@ -236,12 +236,12 @@ def test_threads_change_no_bit(op):
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("op", [Conv(9, 8, 3, 17, 5, padding=2), Pool(7, 5, 5, 2)], ids=str)
 def test_constant_current(op, isa):
-    from bitspike.ops.spike_train import native_conv
+    from bitspike.ops.spike_train import native
 
     _, weight, by_weight, by_error, other = _case(op)
     x = Current(torch.randint(0, 256, (3, op.n_in), generator=torch.Generator().manual_seed(0)) / 256, 23)
     neuron, how = NEURONS[1], Adjoint("closed")
-    slow, fast = (module.forward(op, x, weight, neuron) for module in (reference, native_conv))
+    slow, fast = (module.forward(op, x, weight, neuron) for module in (reference, native))
     for one, two in zip(slow, fast, strict=True):
         assert (
             one.n == two.n and torch.equal(one.bits, two.bits)
@@ -250,11 +250,11 @@ def test_constant_current(op, isa):
         )
     scale = by_weight if weight is not None else None
     slow_d, slow_error = reference.backward(op, x, weight, slow.spikes, neuron, how, scale, by_error)
-    fast_d, fast_error = native_conv.backward(op, x, weight, slow.spikes, neuron, how, scale, by_error, isa)
+    fast_d, fast_error = native.backward(op, x, weight, slow.spikes, neuron, how, scale, by_error, isa)
     _close(fast_d, slow_d)
     assert slow_error is fast_error is None
     _close(
-        native_conv.tpsp(op, x, weight, other, neuron, how, isa),
+        native.tpsp(op, x, weight, other, neuron, how, isa),
         reference.tpsp(op, x, weight, other, neuron, how),
     )
 
@@ -264,10 +264,18 @@ def test_bad_requests_are_refused():
     from bitspike.ops.spike_train import native_conv
 
     op = Conv(5, 7, 1, 1, 1)
-    x, weight, *_ = _case(op)
+    x, weight, *_, other = _case(op)
     with pytest.raises(UsageError, match="lateral"):
         native_conv.forward(op, x, weight, Neuron(1.0, lateral=1.0))
-    with pytest.raises(ValueError, match="do not fit the map"):
+    with pytest.raises(UsageError, match="float32"):
+        native_conv.forward(op, x, weight.double(), NEURONS[0])
+    with pytest.raises(ValueError, match="number of words"):
         native_conv.forward(op, Spikes(x.bits[:, :, :0], op.n_in), weight, NEURONS[0])
     with pytest.raises(ValueError, match="weights do not fit"):
         native_conv.forward(op, x, torch.zeros(1, 1, 1, 2), NEURONS[0])
+    with pytest.raises(ValueError, match="differ in samples or steps"):
+        native_conv.tpsp(
+            op, x, weight, Spikes(other.bits[:, 1:].contiguous(), other.n), NEURONS[0], Adjoint()
+        )
+    with pytest.raises(ValueError, match="batch, n_out"):
+        native_conv.backward(op, x, weight, other, NEURONS[0], Adjoint(), None, torch.ones(2, op.n_out))

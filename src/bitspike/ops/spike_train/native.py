@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitspike import _native
-from bitspike.errors import UsageError
-from bitspike.ops.spike_train import native_conv
+from bitspike.ops.spike_train import native_conv, reference
+from bitspike.ops.spike_train.arrays import array, back, lif, result
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Dense, Operator
-from bitspike.ops.spike_train.reference import adjoint_constants
 from bitspike.ops.spike_train.signals import Adjoint, Current, Result, Signal, Spikes, unpack
 
 DENSE_ABOVE = 0.3  # share of input bits that are 1
@@ -25,8 +24,8 @@ _ISA = "best"
 
 def scan(current: Tensor, neuron: Neuron, isa: str = _ISA) -> Result:
     """See `reference.scan`."""
-    return _result(
-        _native.spike_train_scan(_array(current), _lif(neuron), torch.get_num_threads(), isa),
+    return result(
+        _native.spike_train_scan(array(current), lif(neuron), torch.get_num_threads(), isa),
         current.shape[2],
     )
 
@@ -40,18 +39,18 @@ def forward(
     isa: str = _ISA,
 ) -> Result:
     """See `reference.forward`; `dense_above` is the share of ones in the input from which a matrix product is used."""
+    threads = torch.get_num_threads()
+    if isinstance(x, Current):
+        current = array(_current(op, x, weight))
+        return result(_native.spike_train_constant(current, x.n_steps, lif(neuron), threads, isa), op.n_out)
     if not isinstance(op, Dense):
         return native_conv.forward(op, x, weight, neuron, isa)
     assert weight is not None
-    threads = torch.get_num_threads()
-    if isinstance(x, Current):
-        current = _array(x.values.detach() @ weight.detach())
-        return _result(_native.spike_train_constant(current, x.n_steps, _lif(neuron), threads, isa), op.n_out)
     bits = x.bits.numpy()
     if _native.spike_train_count(bits, isa) > dense_above * len(bits) * x.n_steps * op.n_in:
-        weight = torch.from_numpy(_array(weight))
+        weight = torch.from_numpy(array(weight))
         return scan((unpack(x).flatten(0, 1) @ weight).reshape(len(bits), x.n_steps, op.n_out), neuron, isa)
-    return _result(_native.spike_train_forward(bits, _array(weight), _lif(neuron), threads, isa), op.n_out)
+    return result(_native.spike_train_forward(bits, array(weight), lif(neuron), threads, isa), op.n_out)
 
 
 def backward(
@@ -66,23 +65,24 @@ def backward(
     isa: str = _ISA,
 ) -> tuple[Tensor | None, Tensor | None]:
     """See `reference.backward`."""
-    if not isinstance(op, Dense):
-        return native_conv.backward(op, x, weight, out, neuron, how, weight_scale, error_scale, isa)
     if isinstance(x, Current):
         if weight_scale is None:
             return None, None
-        return x.values.detach().T @ (weight_scale * adjoint_sum(out, neuron, how, isa)), None
+        scaled = weight_scale.detach() * adjoint_sum(out, neuron, how, isa)
+        return reference.weight_gradient(op, x.values.detach(), scaled), None
+    if not isinstance(op, Dense):
+        return native_conv.backward(op, x, weight, out, neuron, how, weight_scale, error_scale, isa)
     assert weight is not None
     d_weight, error, _ = _native.spike_train_backward(
         x.bits.numpy(),
         out.bits.numpy(),
         op.n_in,
         op.n_out,
-        _array(weight),
-        None if weight_scale is None else _array(weight_scale),
-        None if error_scale is None else _array(error_scale),
+        array(weight),
+        None if weight_scale is None else array(weight_scale),
+        None if error_scale is None else array(error_scale),
         False,
-        _back(neuron, how),
+        back(neuron, how),
         how.bin,
         torch.get_num_threads(),
         isa,
@@ -103,15 +103,15 @@ def tpsp(
     isa: str = _ISA,
 ) -> Tensor:
     """See `reference.tpsp`."""
+    if isinstance(x, Current):
+        return _current(op, x, weight) * adjoint_sum(out, neuron, how, isa)
     if not isinstance(op, Dense):
         return native_conv.tpsp(op, x, weight, out, neuron, how, isa)
     assert weight is not None
-    if isinstance(x, Current):
-        return (x.values.detach() @ weight.detach()) * adjoint_sum(out, neuron, how, isa)
     bits, words = x.bits.numpy(), out.bits.numpy()
-    constants, threads = _back(neuron, how), torch.get_num_threads()
+    constants, threads = back(neuron, how), torch.get_num_threads()
     _, _, a = _native.spike_train_backward(
-        bits, words, op.n_in, op.n_out, _array(weight), None, None, True, constants, 1, threads, isa
+        bits, words, op.n_in, op.n_out, array(weight), None, None, True, constants, 1, threads, isa
     )
     return torch.from_numpy(a)
 
@@ -120,7 +120,7 @@ def adjoint(out: Spikes, neuron: Neuron, how: Adjoint, isa: str = _ISA) -> Tenso
     """R(t) of `reference.adjoint`, means over bins of `how.bin` steps: `(batch, bins, n)`."""
     return torch.from_numpy(
         _native.spike_train_adjoint(
-            out.bits.numpy(), out.n, _back(neuron, how), how.bin, True, torch.get_num_threads(), isa
+            out.bits.numpy(), out.n, back(neuron, how), how.bin, True, torch.get_num_threads(), isa
         )
     )
 
@@ -128,7 +128,7 @@ def adjoint(out: Spikes, neuron: Neuron, how: Adjoint, isa: str = _ISA) -> Tenso
 def adjoint_sum(out: Spikes, neuron: Neuron, how: Adjoint, isa: str = _ISA) -> Tensor:
     """Sum over all steps of R(t), `(batch, n)`."""
     total = _native.spike_train_adjoint(
-        out.bits.numpy(), out.n, _back(neuron, how), out.n_steps, False, torch.get_num_threads(), isa
+        out.bits.numpy(), out.n, back(neuron, how), out.n_steps, False, torch.get_num_threads(), isa
     )
     return torch.from_numpy(total[:, 0])
 
@@ -170,27 +170,5 @@ def from_list(
     return Spikes(torch.from_numpy(words), n_channels)
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    if tensor.dtype != torch.float32:
-        raise UsageError(
-            f"the native spike trains compute in float32, not {tensor.dtype}; use backend=reference"
-        )
-    array: NDArray[np.float32] = tensor.detach().contiguous().numpy()
-    return array
-
-
-def _lif(neuron: Neuron) -> tuple[float, float, float, float, int, float]:
-    limit = np.float32(neuron.threshold) - np.float32(neuron.epsilon)
-    rate = 1 / neuron.tau_s
-    return neuron.beta_m, neuron.beta_s, rate, float(limit), neuron.refractory, neuron.lateral
-
-
-def _back(neuron: Neuron, how: Adjoint) -> tuple[float, float, float, int, int]:
-    return (*adjoint_constants(neuron, how), neuron.refractory)
-
-
-def _result(
-    arrays: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], n: int
-) -> Result:
-    bits, counts, a, membrane = (torch.from_numpy(array) for array in arrays)
-    return Result(Spikes(bits, n), counts, a, membrane)
+def _current(op: Operator, x: Current, weight: Tensor | None) -> Tensor:
+    return reference.apply(op, x.values.detach(), None if weight is None else weight.detach())

@@ -1,4 +1,7 @@
-"""Convolution and pooling of spike trains by the native kernels: CPU, float32; spikes equal to the reference."""
+"""Convolution and pooling of spike trains by the native kernels: CPU, float32; `native` calls them for maps of spikes.
+
+A convolution adds the taps of its input spikes, in ascending order of input in each step.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,30 @@ from torch import Tensor
 
 from bitspike import _native
 from bitspike.errors import UsageError
-from bitspike.ops.spike_train import reference
+from bitspike.ops.spike_train.arrays import array, back, lif, result
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Conv, Pool
-from bitspike.ops.spike_train.signals import Adjoint, Current, Result, Signal, Spikes
+from bitspike.ops.spike_train.signals import Adjoint, Result, Spikes
 
 _ISA = "best"
 
 
-def forward(op: Conv | Pool, x: Signal, weight: Tensor | None, neuron: Neuron, isa: str = _ISA) -> Result:
-    """See `reference.forward`."""
+def forward(op: Conv | Pool, x: Spikes, weight: Tensor | None, neuron: Neuron, isa: str = _ISA) -> Result:
+    """See `reference.forward`; the neurons of a map have no lateral inhibition."""
     if neuron.lateral:
         raise UsageError("lateral inhibition joins the neurons of an output layer, not those of a map")
-    if isinstance(x, Current):
-        return reference.forward(op, x, weight, neuron)
-    constants = (
-        neuron.threshold,
-        neuron.epsilon,
-        neuron.beta_m,
-        neuron.beta_s,
-        1 / neuron.tau_s,
-        neuron.refractory,
+    taps = None if weight is None else array(weight)
+    return result(
+        _native.spike_train_map_forward(
+            x.bits.numpy(), taps, _geometry(op), lif(neuron), torch.get_num_threads(), isa
+        ),
+        op.n_out,
     )
-    bits, *values = _native.map_forward(
-        x.bits.numpy(), _numpy(weight), _geometry(op), constants, torch.get_num_threads(), isa
-    )
-    return Result(Spikes(torch.from_numpy(bits), op.n_out), *map(torch.from_numpy, values))
 
 
 def backward(
     op: Conv | Pool,
-    x: Signal,
+    x: Spikes,
     weight: Tensor | None,
     out: Spikes,
     neuron: Neuron,
@@ -46,21 +42,20 @@ def backward(
     error_scale: Tensor | None,
     isa: str = _ISA,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """See `reference.backward`. Faster where both scales are the same tensor."""
-    if isinstance(x, Current):
-        return reference.backward(op, x, weight, out, neuron, how, weight_scale, error_scale)
+    """See `reference.backward`; faster where both scales are the same tensor."""
     if weight_scale is None and error_scale is None:
         return None, None
-    by_weight = _numpy(weight_scale)
-    d_weight, error = _native.map_backward(
+    by_weight = None if weight_scale is None else array(weight_scale)
+    by_error = None if error_scale is None else array(error_scale)
+    d_weight, error = _native.spike_train_map_backward(
         x.bits.numpy(),
-        _numpy(weight),
+        None if weight is None else array(weight),
         out.bits.numpy(),
         _geometry(op),
-        _adjoint(neuron, how),
+        back(neuron, how),
         how.bin,
         by_weight,
-        by_weight if error_scale is weight_scale else _numpy(error_scale),
+        by_weight if error_scale is weight_scale else by_error,
         torch.get_num_threads(),
         isa,
     )
@@ -72,7 +67,7 @@ def backward(
 
 def tpsp(
     op: Conv | Pool,
-    x: Signal,
+    x: Spikes,
     weight: Tensor | None,
     out: Spikes,
     neuron: Neuron,
@@ -80,32 +75,22 @@ def tpsp(
     isa: str = _ISA,
 ) -> Tensor:
     """See `reference.tpsp`."""
-    if isinstance(x, Current):
-        return reference.tpsp(op, x, weight, out, neuron, how)
-    return torch.from_numpy(
-        _native.map_tpsp(
-            x.bits.numpy(),
-            _numpy(weight),
-            out.bits.numpy(),
-            _geometry(op),
-            _adjoint(neuron, how),
-            torch.get_num_threads(),
-            isa,
-        )
+    taps = None if weight is None else array(weight)
+    a = _native.spike_train_map_tpsp(
+        x.bits.numpy(),
+        taps,
+        out.bits.numpy(),
+        _geometry(op),
+        back(neuron, how),
+        torch.get_num_threads(),
+        isa,
     )
-
-
-def _numpy(x: Tensor | None) -> object:
-    return None if x is None else x.detach().contiguous().numpy()
+    return torch.from_numpy(a)
 
 
 def _geometry(op: Conv | Pool) -> tuple[int, ...]:
-    n_filters, padding, stride = (
-        (op.n_filters, op.padding, 1) if isinstance(op, Conv) else (op.channels, 0, op.size)
+    """Height, width, channels, filters, size, padding, stride, height and width of the output."""
+    joined = (
+        (op.n_filters, op.size, op.padding, 1) if isinstance(op, Conv) else (op.channels, op.size, 0, op.size)
     )
-    size = (op.height, op.width, op.channels, n_filters, op.size, padding, stride)
-    return (*size, op.out_height, op.out_width)
-
-
-def _adjoint(neuron: Neuron, how: Adjoint) -> tuple[float | int, ...]:
-    return (*reference.adjoint_constants(neuron, how), neuron.refractory)
+    return (op.height, op.width, op.channels, *joined, op.out_height, op.out_width)
