@@ -13,16 +13,18 @@ import pytest
 import torch
 
 from bitspike import errors
-from bitspike.coding import FirstSpike, Pixel
+from bitspike.coding import Direct, FirstSpike, Pixel
 from bitspike.data.augment import Augment
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Training
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.settings import Network, Optimizer
+from bitspike.rules.hm2bp import HM2BP
+from bitspike.settings import LIF, Network, Optimizer
 from bitspike.training import RunFolder, load_model, train
 from bitspike.training.checkpoint import load_checkpoint
 from bitspike.training.processes import Processes
+from bitspike.weights import Weights
 
 SCRIPT = """
 import sys
@@ -56,6 +58,16 @@ RACE_RUN = replace(
     augment=Augment(),
     backend="reference",
 )
+TRAINS_RUN = replace(
+    RACE_RUN,
+    name="trains",
+    coding=Direct(20, 2.0),
+    network=LIF(("20",), (10.0, 6.0), tau_m=8.0, tau_s=2.0),
+    weights=Weights("real", (-1.0, 1.0), (-1.0, 1.0), None),
+    rule=HM2BP(desired=8.0, margin=1.0, boost=True),
+    optimizer=Optimizer("sgd", lr=0.01),
+)
+RUNS = (BNN_RUN, RACE_RUN, TRAINS_RUN)
 
 
 def torchrun(script: Path, arguments: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
@@ -70,17 +82,17 @@ def torchrun(script: Path, arguments: list[str], processes: int = 2) -> subproce
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both runs, made by two processes under torchrun."""
+    """All runs, made by two processes under torchrun."""
     folder = tmp_path_factory.mktemp("together")
     (folder / "script.py").write_text(SCRIPT)
-    for experiment in (BNN_RUN, RACE_RUN):
+    for experiment in RUNS:
         (folder / f"{experiment.name}.json").write_text(experiment.to_json())
-    done = torchrun(folder / "script.py", [str(folder / "bnn.json"), str(folder / "race.json")])
+    done = torchrun(folder / "script.py", [str(folder / f"{run.name}.json") for run in RUNS])
     assert done.returncode == 0, done.stderr
     return folder
 
 
-@pytest.mark.parametrize("experiment", [BNN_RUN, RACE_RUN], ids=["bnn", "race"])
+@pytest.mark.parametrize("experiment", RUNS, ids=[run.name for run in RUNS])
 def test_two_processes_end_where_one_does(together: Path, tmp_path: Path, experiment: Experiment) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -106,7 +118,7 @@ def test_two_processes_end_where_one_does(together: Path, tmp_path: Path, experi
 
 
 def test_every_process_returns_the_same(together: Path) -> None:
-    for name in ("bnn", "race"):
+    for name in ("bnn", "race", "trains"):
         told = [(together / f"{name}.json.False.{rank}").read_text() for rank in (0, 1)]
         assert told[0] == told[1]
         assert str(together / name) in told[0]
