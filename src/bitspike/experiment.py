@@ -14,7 +14,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bitspike.coding import Direct, FirstSpike, Pixel, Poisson
+from bitspike.coding import Direct, EventBins, FirstSpike, Pixel, Poisson
 from bitspike.data.augment import Augment
 from bitspike.errors import UsageError
 from bitspike.rules.bnn import BNN
@@ -70,7 +70,7 @@ class Experiment:
     name: str
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
-    coding: FirstSpike | Pixel | Direct | Poisson = field(default_factory=FirstSpike)
+    coding: FirstSpike | Pixel | Direct | Poisson | EventBins = field(default_factory=FirstSpike)
     network: Network | LIF = field(default_factory=Network)
     weights: Weights = field(default_factory=Weights)
     rule: FirstSpikeRace | S4NN | BNN | HM2BP = field(default_factory=FirstSpikeRace)

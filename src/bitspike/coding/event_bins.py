@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class EventBins:
     is dropped. `height` and `width` in pixels are those of the sensor. HM2-BP specification, section 4.
     """
 
+    of_images: ClassVar[bool] = False
     n_steps: int = 540
     bin_us: int = 600
     stabilise: bool = True
