@@ -93,11 +93,11 @@ class SpikeTrainNetwork(nn.Module):
         if redraw:
             keys = torch.randint(-(2**63), 2**63 - 1, (len(inputs),), generator=generator)
         elif native:
-            keys = kernels.content_keys(inputs)
+            keys = torch.from_numpy(kernels.content_keys(inputs.numpy()).view(np.int64))
         else:
             keys = torch.from_numpy(content_keys(inputs.numpy(force=True)).view(np.int64))
         if native:
-            spikes: Spikes = kernels.poisson(inputs, keys, self.coding.limits(), self.coding.n_steps)
+            spikes: Spikes = kernels.poisson(self.coding, inputs.numpy(), keys.numpy().view(np.uint64))
             return spikes
         dense = self.coding.spikes(inputs.numpy(force=True), keys.numpy().view(np.uint64))
         return pack(torch.from_numpy(dense).to(inputs.device))

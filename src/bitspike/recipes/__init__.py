@@ -12,6 +12,16 @@ from bitspike.recipes.first_spike_race import (
     s4nn_fashion,
     s4nn_mnist,
 )
+from bitspike.recipes.hm2bp import (
+    hm2bp_digits,
+    hm2bp_emnist,
+    hm2bp_mnist,
+    hm2bp_mnist_binary,
+    hm2bp_mnist_cnn,
+    hm2bp_mnist_poisson,
+    hm2bp_nmnist,
+)
+from bitspike.recipes.hm2bp_paper import hm2bp_emnist_paper, hm2bp_mnist_paper
 from bitspike.recipes.s4nn_paper import bs4nn_mnist_paper, s4nn_mnist_paper
 
 RECIPES: dict[str, Experiment] = {
@@ -24,6 +34,15 @@ RECIPES: dict[str, Experiment] = {
     "bnn-digits": bnn_digits,
     "bnn-mnist": bnn_mnist,
     "bnn-fashion": bnn_fashion,
+    "hm2bp-digits": hm2bp_digits,
+    "hm2bp-mnist": hm2bp_mnist,
+    "hm2bp-mnist-poisson": hm2bp_mnist_poisson,
+    "hm2bp-mnist-binary": hm2bp_mnist_binary,
+    "hm2bp-mnist-cnn": hm2bp_mnist_cnn,
+    "hm2bp-nmnist": hm2bp_nmnist,
+    "hm2bp-emnist": hm2bp_emnist,
+    "hm2bp-mnist-paper": hm2bp_mnist_paper,
+    "hm2bp-emnist-paper": hm2bp_emnist_paper,
     "bs4nn-mnist-paper": bs4nn_mnist_paper,
     "s4nn-mnist-paper": s4nn_mnist_paper,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bitspike.coding import Direct, Poisson
+from bitspike.coding import Direct, EventBins, Poisson
 from bitspike.data.augment import Augment
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.hm2bp import HM2BP
@@ -77,4 +77,16 @@ hm2bp_emnist = replace(
     name="hm2bp-emnist",
     data=Data("emnist-47-subset", validation=1 / 12),
     training=Training(epochs=40, batch_size=64),
+)
+
+# Windows of 3 ms bins: five times fewer steps than published lose nothing visible.
+hm2bp_nmnist = Experiment(
+    name="hm2bp-nmnist",
+    data=Data("nmnist-1100", validation=1 / 10),
+    coding=EventBins(n_steps=108, bin_us=3000),
+    network=LIF(("800",), (15.0, 15.0), tau_m=13.0, tau_s=2.0),
+    weights=_REAL,
+    rule=HM2BP(backward_bin=4),
+    optimizer=Optimizer(lr=5e-3),
+    training=Training(epochs=20, batch_size=20),
 )

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,7 +116,7 @@ class _Layer(torch.autograd.Function):
             d_weight, error = sums(
                 op, x, weight, out, neuron, micro.adjoint, weight_scale, error_scale, *extra
             )
-        active = (x.values if isinstance(x, Current) else counts_in) > 0
+        active = _active(x) if counts_in is None else counts_in > 0
         if wants_weight and micro.silent_e:
             d_weight = d_weight + reference.weight_gradient(
                 op, active.to(d.dtype), micro.silent_e * g * (1 - fire)
@@ -138,8 +139,6 @@ def layer(
     `x` and its counts `counts_in` `(batch, n_in)`, None for the input of the network; `weight` as `op.weight_shape`,
     None for a pool; `macro` for the output layer. The gradient of the counts is dE/do; spikes carry none.
     """
-    if counts_in is None and isinstance(x, Spikes):
-        counts_in = counts_of(x)
     counts, bits, membrane = _Layer.apply(  # type: ignore[no-untyped-call]
         counts_in, weight, op, x, neuron, micro, macro, implementation(backend)
     )
@@ -151,6 +150,14 @@ def counts_of(spikes: Spikes, dtype: torch.dtype = torch.float32) -> Tensor:
     batches = torch.split(spikes.bits, 64)
     parts = [unpack(Spikes(bits, spikes.n), torch.uint8).sum(1, dtype=torch.int32) for bits in batches]
     return torch.cat(parts).to(dtype) if parts else torch.zeros((0, spikes.n), dtype=dtype)
+
+
+def _active(x: Signal) -> Tensor:
+    """Which inputs take part at all, `(batch, n_in)` bool."""
+    if isinstance(x, Current):
+        return x.values > 0
+    ever = torch.from_numpy(np.bitwise_or.reduce(x.bits.cpu().numpy(), axis=1, keepdims=True))
+    return unpack(Spikes(ever.to(x.bits.device), x.n), torch.bool)[:, 0]
 
 
 def inject(out: Spikes, counts: Tensor, macro: Macro) -> tuple[Spikes, Tensor]:
