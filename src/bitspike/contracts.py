@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bitspike.coding import SpikeList
+from bitspike.errors import UsageError
 
 if TYPE_CHECKING:
     from bitspike.experiment import Experiment
@@ -77,6 +78,16 @@ class Prediction:
         """Join the predictions of consecutive batches."""
         names = Prediction.__dataclass_fields__
         return Prediction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def encode_images(coding: Any, images: Tensor) -> Tensor:
+    """Uint8 images through a coding of images; one of recordings raises `UsageError`."""
+    if not coding.of_images:
+        raise UsageError(
+            f"coding {type(coding).__name__} does not encode images; choose another coding or data"
+        )
+    coded: Tensor = coding.encode(images)
+    return coded
 
 
 def take(inputs: Any, rows: Tensor) -> Any:

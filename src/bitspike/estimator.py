@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from bitspike.coding import FirstSpike, Population
-from bitspike.contracts import Batch, Task
+from bitspike.contracts import Batch, Task, encode_images
 from bitspike.data.augment import Augment
 from bitspike.deploy.pack import pack, save
 from bitspike.errors import UsageError
@@ -157,7 +157,7 @@ def _train(experiment: Experiment, images: Tensor, labels: Tensor, n_classes: in
     """Train on coded images `(n, inputs)`; calibrate on a sixth of them held out, or on all where they are few."""
     rule, settings = experiment.rule, experiment.training
     generator = torch.Generator().manual_seed(experiment.seed)
-    inputs, n = experiment.coding.encode(images), len(images)
+    inputs, n = encode_images(experiment.coding, images), len(images)
     order = torch.randperm(n, generator=generator)
     n_held = n // 6 if n >= FEW_SAMPLES else 0
     held, kept = order[:n_held], order[n_held:]

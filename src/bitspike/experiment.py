@@ -14,8 +14,9 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bitspike.coding import Direct, EventBins, FirstSpike, Pixel, Poisson
+from bitspike.coding import Cochlea, Direct, EventBins, FirstSpike, Pixel, Poisson
 from bitspike.data.augment import Augment
+from bitspike.data.distortion import Distortion
 from bitspike.errors import UsageError
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
@@ -69,8 +70,8 @@ class Experiment:
 
     name: str
     data: Data = field(default_factory=Data)
-    augment: Augment = field(default_factory=Augment)
-    coding: FirstSpike | Pixel | Direct | Poisson | EventBins = field(default_factory=FirstSpike)
+    augment: Augment | Distortion = field(default_factory=Augment)
+    coding: FirstSpike | Pixel | Direct | Poisson | EventBins | Cochlea = field(default_factory=FirstSpike)
     network: Network | LIF = field(default_factory=Network)
     weights: Weights = field(default_factory=Weights)
     rule: FirstSpikeRace | S4NN | BNN | HM2BP = field(default_factory=FirstSpikeRace)

@@ -12,7 +12,7 @@ import torch
 
 from bitspike.bench.subjects import images, mlp, trained
 from bitspike.bench.timing import alternate, torch_threads
-from bitspike.contracts import Batch
+from bitspike.contracts import Batch, encode_images
 from bitspike.deploy.pack import pack
 from bitspike.recipes.first_spike_race import bs4nn_mnist
 
@@ -23,7 +23,7 @@ def inference(seconds: float = 2.0, n_batches: int = 1500) -> list[dict[str, Any
     experiment = replace(bs4nn_mnist, seed=1)
     model, _ = trained(experiment, data, n_batches)
     validation = Batch(
-        experiment.coding.encode(torch.from_numpy(data.validation_inputs).flatten(1)),
+        encode_images(experiment.coding, torch.from_numpy(data.validation_inputs).flatten(1)),
         torch.from_numpy(data.validation_labels),
     )
     experiment.rule.calibrate(model, validation, experiment.training.max_silent)

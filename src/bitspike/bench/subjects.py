@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitspike.contracts import Batch, Task
+from bitspike.contracts import Batch, Task, encode_images
 from bitspike.data import Split, split
 from bitspike.data.loading import load
 from bitspike.errors import DataError
@@ -36,7 +36,7 @@ def images() -> tuple[str, Split]:
 
 def coded(experiment: Experiment, pixels: np.ndarray) -> Tensor:
     """Images coded as the experiment codes them, `(n, features)`."""
-    return experiment.coding.encode(torch.from_numpy(pixels).flatten(1))
+    return encode_images(experiment.coding, torch.from_numpy(pixels).flatten(1))
 
 
 def trained(experiment: Experiment, data: Split, n_batches: int) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -16,7 +16,7 @@ from bitspike.bench.subjects import coded, images, mlp, trained
 from bitspike.bench.timing import alternate, torch_threads
 from bitspike.coding import FirstSpike
 from bitspike.coding.first_spike import time_table
-from bitspike.contracts import Batch, Task
+from bitspike.contracts import Batch, Task, encode_images
 from bitspike.data import Split
 from bitspike.experiment import Experiment
 from bitspike.layers.first_spike import FirstSpikeNetwork
@@ -214,7 +214,9 @@ def epoch(n_images: int | None = None, n_batches: int = 300) -> list[dict[str, A
             order = torch.randperm(n, generator=generator)
             begin = time.perf_counter()
             for chosen in torch.split(order, experiment.training.batch_size):
-                inputs = experiment.coding.encode(experiment.augment(pixels[chosen], generator).flatten(1))
+                inputs = encode_images(
+                    experiment.coding, experiment.augment(pixels[chosen], generator).flatten(1)
+                )
                 experiment.rule.step(model, optimiser, Batch(inputs, labels[chosen]), generator)
             elapsed = time.perf_counter() - begin
         rows.append(

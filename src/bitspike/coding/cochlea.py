@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ class Cochlea:
     `normalise` divides a recording by its largest amplitude instead of by 32768.
     """
 
+    of_images: ClassVar[bool] = False
     n_steps: int = 700
     rate: int = 12_500
     decimation: int = 200

@@ -97,7 +97,9 @@ class SpikeTrainNetwork(nn.Module):
         else:
             keys = torch.from_numpy(content_keys(inputs.numpy(force=True)).view(np.int64))
         if native:
-            spikes: Spikes = kernels.poisson(self.coding, inputs.numpy(), keys.numpy().view(np.uint64))
+            spikes: Spikes = kernels.poisson(
+                inputs.numpy(), keys.numpy().view(np.uint64), self.coding.limits(), self.coding.n_steps
+            )
             return spikes
         dense = self.coding.spikes(inputs.numpy(force=True), keys.numpy().view(np.uint64))
         return pack(torch.from_numpy(dense).to(inputs.device))

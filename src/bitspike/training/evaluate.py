@@ -10,7 +10,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from bitspike.coding import FirstSpike
-from bitspike.contracts import Prediction, Rule, chunks
+from bitspike.contracts import Prediction, Rule, chunks, encode_images
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.metrics.robustness import deletion_curve, jitter_curve
@@ -76,7 +76,7 @@ def encode(experiment: Experiment, raw: Any) -> Any:
     if not coding.of_images:
         return coding.encode(raw)
     parts = torch.split(torch.tensor(raw).flatten(1), 10 * BATCH)
-    return torch.cat([coding.encode(part) for part in parts])
+    return torch.cat([encode_images(coding, part) for part in parts])
 
 
 def _examples(

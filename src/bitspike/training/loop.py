@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitspike.contracts import Batch, Rule, Task, take
+from bitspike.contracts import Batch, Rule, Task, encode_images, take
 from bitspike.data import Dataset, Split, load, split
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Experiment
@@ -90,7 +90,7 @@ def load_model(folder: Path | str) -> tuple[Experiment, nn.Module]:
     noise = generator(0, "start")
     images = torch.randint(0, 256, (16, checkpoint.n_inputs), generator=noise, dtype=torch.uint8)
     # Recordings are counted in channels already; a rule reads no more than that from the sample.
-    sample = experiment.coding.encode(images) if experiment.coding.of_images else images
+    sample = encode_images(experiment.coding, images) if experiment.coding.of_images else images
     task = Task(sample, checkpoint.n_classes, checkpoint.input_shape, checkpoint.n_train)
     rule: Rule = experiment.rule
     model, _ = rule.init(experiment, task, noise)
@@ -197,7 +197,10 @@ class _Run:
         images = order(settings.shuffle, len(self.labels), generator(seed, "shuffle", epoch))
         batches = torch.split(images, settings.batch_size)
         totals, done, began = Totals(), 0, time.perf_counter()
+        shared = getattr(self.experiment.augment, "share", "image") == "epoch"
         for index, batch in enumerate(batches):
+            if shared:  # the same state for every batch: one field for all images of the epoch
+                distortion = generator(seed, "augment", epoch)
             self._set_step_sizes((epoch - 1 + index / len(batches)) / settings.epochs, epoch - 1)
             report = self.rule.step(self.model, self.optimiser, self._batch(batch, distortion), noise)
             if self.group.share:
@@ -230,7 +233,9 @@ class _Run:
         assert self.images is not None
         # All processes distort the whole batch, so that the result does not depend on how many there are.
         distorted = self.experiment.augment(self.images.index_select(0, rows), distortion)
-        return Batch(self.experiment.coding.encode(self.group.shard(distorted).flatten(1)), labels, own)
+        return Batch(
+            encode_images(self.experiment.coding, self.group.shard(distorted).flatten(1)), labels, own
+        )
 
     def _set_step_sizes(self, progress: float, epoch: int) -> None:
         factor = self.experiment.optimizer.factor(progress, epoch)

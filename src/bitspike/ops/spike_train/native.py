@@ -140,7 +140,7 @@ def poisson(
     n_steps: int,
     isa: str = _ISA,
 ) -> Spikes:
-    """The trains of `coding.Poisson`, bit for bit: images `(n, n_pixels)`, keys `(n,)`, its `limits()` and `n_steps`."""
+    """The trains of `coding.Poisson`, bit for bit: images `(n, n_pixels)`, keys `(n,)`, its `limits()`, `n_steps`."""
     images = np.ascontiguousarray(images)
     bits = _native.spike_train_poisson(
         images, np.ascontiguousarray(keys), limits, n_steps, torch.get_num_threads(), isa
