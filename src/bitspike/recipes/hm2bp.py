@@ -65,7 +65,7 @@ hm2bp_mnist_cnn = replace(
     hm2bp_mnist,
     name="hm2bp-mnist-cnn",
     coding=Direct(32, 2.27),
-    network=LIF(("15C5", "P2", "40C5", "P2", "300"), (2.5, 1.0, 6.0, 1.5, 6.0, 5.0), tau_m=8.0, tau_s=2.0),
+    network=LIF(("15C5", "P2", "40C5", "P2", "300"), (2.5, 1.5, 6.0, 3.0, 6.0, 5.0), tau_m=8.0, tau_s=2.0),
     weights=replace(_REAL, conv=(-0.5, 0.5)),
     rule=HM2BP(desired=12.0, undesired=1.0, margin=1.0),
     optimizer=Optimizer(lr=5e-3),
