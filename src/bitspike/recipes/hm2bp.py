@@ -41,7 +41,7 @@ hm2bp_mnist = Experiment(
     weights=_REAL,
     rule=HM2BP(),
     optimizer=Optimizer(lr=1e-2),
-    training=Training(epochs=30, batch_size=64),
+    training=Training(epochs=20, batch_size=64),
 )
 
 hm2bp_mnist_poisson = replace(
@@ -50,7 +50,7 @@ hm2bp_mnist_poisson = replace(
     coding=Poisson(400),
     network=LIF(("800",), (40.0, 8.0), tau_m=64.0, tau_s=8.0, refractory=2),
     rule=HM2BP(backward_bin=16),
-    training=Training(epochs=20, batch_size=64),
+    training=Training(epochs=12, batch_size=64),
 )
 
 hm2bp_mnist_binary = replace(
@@ -58,7 +58,7 @@ hm2bp_mnist_binary = replace(
     name="hm2bp-mnist-binary",
     network=LIF(("800",), (34.66, 13.86), tau_m=16.0, tau_s=2.0),
     weights=_BINARY,
-    training=Training(epochs=40, batch_size=64),
+    training=Training(epochs=25, batch_size=64),
 )
 
 hm2bp_mnist_cnn = replace(
@@ -76,7 +76,7 @@ hm2bp_emnist = replace(
     hm2bp_mnist,
     name="hm2bp-emnist",
     data=Data("emnist-47-subset", validation=1 / 12),
-    training=Training(epochs=40, batch_size=64),
+    training=Training(epochs=30, batch_size=64),
 )
 
 # Windows of 3 ms bins: five times fewer steps than published lose nothing visible.
