@@ -9,6 +9,7 @@
 
 namespace nb = nanobind;
 
+void bind_cochlea(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_packed_trains(nb::module_& m);
 void bind_first_spike(nb::module_& m);
@@ -24,6 +25,7 @@ NB_MODULE(_native, m) {
             names.emplace_back(bitspike::isa_name(static_cast<bitspike::Isa>(isa)));
         return names;
     }, "The instruction sets that this machine can run, best last.");
+    bind_cochlea(m);
     bind_packed(m);
     bind_packed_trains(m);
     bind_first_spike(m);

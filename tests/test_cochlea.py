@@ -11,8 +11,10 @@ from bitspike.coding import Cochlea
 from bitspike.coding.bsa import KERNEL, bsa
 from bitspike.coding.lyon import STATE_LIMIT, TARGETS, TIME_CONSTANTS, cochleagrams, ear_filters
 from bitspike.data.recordings import Audio
-from bitspike.errors import DataError, UsageError
+from bitspike.errors import BackendError, DataError, UsageError
+from bitspike.ops.backend import native_available
 
+BACKENDS = ["reference", "native"] if native_available() else ["reference"]
 SMALL = Cochlea(n_steps=60, rate=4000, step=2.0, decimation=40, repeat=3)
 
 
@@ -41,11 +43,12 @@ def test_filters() -> None:
                 assert 1 + 5 * abs(response).argmax() == pytest.approx(frequency, rel=0.25)
 
 
-def test_agrees_with_the_auditory_toolbox() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_agrees_with_the_auditory_toolbox(backend: str) -> None:
     """Values of LyonPassiveEar(x, 12500, 200), in millionths, every seventh channel of four of its 20 frames."""
     t = np.arange(4000) / 12_500
     chirp = 0.2 * np.sin(2 * np.pi * (200 * t + 6000 * t * t)) * np.hanning(4000)
-    (frames,) = cochleagrams([chirp], 12_500, 8.0, 0.25, 200, 3.0)
+    (frames,) = cochleagrams([chirp], 12_500, 8.0, 0.25, 200, 3.0, backend)
     assert frames.shape == (20, 78)
     expected = [
         [0.219, 1.068, 1.67, 2.275, 3.198, 4.705, 8.205, 34.526, 53.328, 50.035, 11.152, 0.167],
@@ -93,20 +96,44 @@ def slow_ear(
     return np.array(frames)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("rate", "ear_q", "step", "decimation", "smoothing", "loudness"),
     [(4000, 8.0, 1.0, 50, 3.0, 0.1), (12_500, 4.0, 0.7, 33, 1.0, 3.0), (8000, 8.0, 2.5, 4, 0.5, 0.001)],
 )
 def test_ear_is_the_slow_truth(
-    rate: int, ear_q: float, step: float, decimation: int, smoothing: float, loudness: float
+    rate: int, ear_q: float, step: float, decimation: int, smoothing: float, loudness: float, backend: str
 ) -> None:
     rng = np.random.default_rng(3)
     sound = rng.normal(size=403) * loudness
-    (frames,) = cochleagrams([sound], rate, ear_q, step, decimation, smoothing)
+    (frames,) = cochleagrams([sound], rate, ear_q, step, decimation, smoothing, backend)
     truth = slow_ear(sound, rate, ear_q, step, decimation, smoothing)
     assert frames.shape == truth.shape
     assert truth.max() > 0
     assert np.allclose(frames, truth, rtol=1e-3, atol=1e-4 * truth.max())
+
+
+@pytest.mark.skipif(not native_available(), reason="the native module was not built")
+@pytest.mark.parametrize("n", [1, 7, 8, 19])
+def test_native_ear_equals_the_reference(n: int) -> None:
+    rng = np.random.default_rng(n)
+    sounds = [rng.normal(size=k) * 10.0 ** rng.uniform(-5, 1) for k in rng.integers(0, 900, n)]
+    sounds[0] = np.concatenate([rng.normal(size=300), np.zeros(900)])  # into silence
+    reference, native = (
+        cochleagrams(sounds, 8000, 8.0, 0.9, 37, 2.0, backend) for backend in ("reference", "native")
+    )
+    for one, other in zip(reference, native, strict=True):
+        assert one.shape == other.shape
+        assert np.allclose(one, other, rtol=1e-5, atol=1e-12)
+
+
+def test_a_named_back_end_runs_or_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BackendError, match="'fast' is not there"):
+        cochleagrams([np.zeros(90)], 8000, 8.0, 0.9, 37, 2.0, "fast")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackendError, match="'native' is not there"):
+        cochleagrams([np.zeros(90)], 8000, 8.0, 0.9, 37, 2.0, "native")
+    assert len(cochleagrams([np.zeros(90)], 8000, 8.0, 0.9, 37, 2.0)[0]) == 2
 
 
 def slow_bsa(signal: np.ndarray, threshold: float, n_steps: int) -> list[int]:

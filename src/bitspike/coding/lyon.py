@@ -7,13 +7,14 @@ half-wave rectification, four stages of coupled gain control, difference of neig
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.errors import UsageError
+from bitspike.errors import BackendError, UsageError
 
 BREAK = 1000.0  # Hz; below it bandwidths stop shrinking with frequency
 ZERO_OFFSET, SHARPNESS = 1.5, 5.0  # of a section's zeros against its poles
@@ -80,22 +81,48 @@ def _response(sections: Floats, z: complex) -> NDArray[np.complex128]:
 
 
 def cochleagrams(
-    sounds: Sequence[Floats], rate: int, ear_q: float, step: float, decimation: int, smoothing: float
+    sounds: Sequence[Floats],
+    rate: int,
+    ear_q: float,
+    step: float,
+    decimation: int,
+    smoothing: float,
+    backend: str = "auto",
 ) -> list[NDArray[np.float32]]:
     """Nerve activity of each sound, `(floor(samples / decimation), channels)`, a frame every `decimation` samples.
 
     Sounds are amplitudes, full scale -1 to 1, at `rate` samples per second; all are held at once, as long as the
     longest. Smoothing is twice a low-pass of time constant smoothing * decimation samples, and two samples late.
-    A sound's frames do not depend on the others.
+    A sound's frames do not depend on the others. `backend`: "native", "reference", or "auto", native if it was built.
     """
     sections, _ = ear_filters(rate, ear_q, step)
     padded = np.zeros((len(sounds), max(len(sound) for sound in sounds)))
     for row, sound in enumerate(sounds):
         padded[row, : len(sound)] = sound
-    membrane = _membrane(padded, sections)
-    membrane[::decimation, :FRONT] = 0  # as the Toolbox does: in the first sample of every frame only
-    frames = _nerve(membrane, rate, decimation, math.exp(-1 / (smoothing * decimation)))
-    return [frames[: len(sound) // decimation, :, row] for row, sound in enumerate(sounds)]
+    eps = 1 - np.exp(-1 / (rate * np.array(TIME_CONSTANTS)))
+    charge, spread = (eps / TARGETS).astype(np.float32), ((1 - eps) / 3).astype(np.float32)
+    keep = math.exp(-1 / (smoothing * decimation))
+    if _native_runs(backend):
+        from bitspike import _native
+        from bitspike.ops.packed.native import default_threads
+
+        threads, scale = default_threads(), (1 - keep) ** 2
+        frames = _native.cochlea_nerve(
+            padded, sections, charge, spread, STATE_LIMIT, keep, scale, FRONT, decimation, DELAY, threads
+        )
+    else:
+        membrane = _membrane(padded, sections)
+        membrane[::decimation, :FRONT] = 0  # as the Toolbox does: in the first sample of every frame only
+        frames = _nerve(membrane, charge, spread, decimation, keep).transpose(2, 0, 1)
+    return [one[: len(sound) // decimation] for one, sound in zip(frames, sounds, strict=True)]
+
+
+def _native_runs(backend: str) -> bool:
+    """Whether the native kernels run; a back end named but not there raises `BackendError`."""
+    built = importlib.util.find_spec("bitspike._native") is not None
+    if backend not in ("auto", "native", "reference") or (backend == "native" and not built):
+        raise BackendError(f"backend {backend!r} is not there; use auto or reference")
+    return built and backend != "reference"
 
 
 def _membrane(sounds: Floats, sections: Floats) -> NDArray[np.float32]:
@@ -109,7 +136,13 @@ def _membrane(sounds: Floats, sections: Floats) -> NDArray[np.float32]:
     return output
 
 
-def _nerve(membrane: NDArray[np.float32], rate: int, decimation: int, keep: float) -> NDArray[np.float32]:
+def _nerve(
+    membrane: NDArray[np.float32],
+    charge: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    decimation: int,
+    keep: float,
+) -> NDArray[np.float32]:
     """Gain control, difference and smoothing: `(frames, channels, sounds)`.
 
     Stage k with state s: y = x (1 - s), then s <- min(eps y / target + (1 - eps) (left + s + right) / 3, limit); the
@@ -118,9 +151,7 @@ def _nerve(membrane: NDArray[np.float32], rate: int, decimation: int, keep: floa
     _, channels, n = membrane.shape
     samples = len(membrane) // decimation * decimation
     stages = len(TARGETS)
-    eps = 1 - np.exp(-1 / (rate * np.array(TIME_CONSTANTS)))
-    charge = (eps / TARGETS).astype(np.float32)[:, None, None]
-    spread = ((1 - eps) / 3).astype(np.float32)[:, None, None]
+    charge, spread = charge[:, None, None], spread[:, None, None]
     limit, unit, kept = np.float32(STATE_LIMIT), np.float32(1), np.float32(keep)
     state = np.zeros((stages, channels + 2, n), np.float32)  # a copy of the outer channel at either end
     inner = state[:, 1:-1]
