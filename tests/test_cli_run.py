@@ -98,7 +98,7 @@ def test_predict_reads_png_npy_and_idx(run: Path, tmp_path: Path, capsys: pytest
     files = [str(tmp_path / name) for name in ("one.png", "some.npy", "some-idx3-ubyte")]
     model = str(run / "model.bitspike")
     rows = result(capsys, "predict", model, *files)["predictions"]
-    assert [(Path(row["file"]).name, row["image"]) for row in rows] == [
+    assert [(Path(row["file"]).name, row["input"]) for row in rows] == [
         ("one.png", 0), *(("some.npy", i) for i in range(3)), *(("some-idx3-ubyte", i) for i in range(3)),
     ]  # fmt: skip
     expected = [str(label) for label in bitspike.load(model).predict(images)]
@@ -118,7 +118,7 @@ def test_predict_refuses_the_wrong_shape_and_files_that_are_not_there(
     assert "cannot be read" in complaint(capsys, "predict", str(tmp_path / "absent.bitspike"), "x.png")
     (tmp_path / "damaged.bitspike").write_bytes(Path(model).read_bytes()[:100])
     assert "damaged.bitspike" in complaint(capsys, "predict", str(tmp_path / "damaged.bitspike"), "x.png")
-    assert "which images" in complaint(capsys, "predict", model)
+    assert "which inputs" in complaint(capsys, "predict", model)
 
 
 def test_predict_needs_no_torch(run: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Writes the test vectors of the model file into a folder (default: this one): always the same bytes.
 
-Each NAME.bitspike comes with NAME.safetensors: `images` uint8 and the decisions that any reader must give
-for them.
+Each NAME.bitspike comes with NAME.safetensors: `images` uint8, or `steps`, `channels` and `offsets` of coded
+recordings, and the decisions that any reader must give for them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from bitspike.coding import time_table
+from bitspike.coding import Direct, EventBins, Poisson, SpikeList, time_table
 from bitspike.deploy.format import Contents, write
+from bitspike.deploy.train_format import TrainContents
 from bitspike.ops.packed.network import PackedLayer, PackedNetwork
 from bitspike.ops.packed.reference import decide, decide_pixels
+from bitspike.ops.packed_trains import reference as trains
+from bitspike.ops.packed_trains.network import TrainNetwork, from_weights
+from bitspike.ops.spike_train.neuron import Neuron
+from bitspike.ops.spike_train.operators import Conv, Dense, Operator, Pool
 
 
 def numbers(n: int, seed: int) -> np.ndarray:
@@ -47,6 +52,69 @@ def images(n: int, n_in: int, seed: int) -> np.ndarray:
     return values
 
 
+def train_network(
+    operators: list[Operator], neurons: list[Neuron], binary: bool, coding: object, n_steps: int, seed: int
+) -> TrainNetwork:
+    weights: list[np.ndarray | None] = []
+    for index, op in enumerate(operators):
+        shape = op.weight_shape
+        drawn = None if shape is None else numbers(int(np.prod(shape)), seed + index).reshape(shape)
+        weights.append(
+            None if drawn is None else (drawn % 2 * 2.0 - 1 if binary else (drawn % 257 - 90) / 64)
+        )
+    return from_weights(operators, neurons, weights, binary, coding, n_steps)
+
+
+def spike_lists(n: int, n_steps: int, n_channels: int, seed: int) -> SpikeList:
+    """Recording k has about k in 40 of all spikes."""
+    draws = numbers(n * n_steps * n_channels, seed).reshape(n, n_steps, n_channels) % 40
+    spikes = draws < np.arange(n)[:, None, None]
+    rows, steps, channels = np.nonzero(spikes)
+    offsets = np.searchsorted(rows, np.arange(n + 1))
+    return SpikeList(
+        steps.astype(np.int16), channels.astype(np.int32), offsets.astype(np.int64), n_steps, n_channels
+    )
+
+
+def train_vectors(folder: Path, digits: tuple[str, ...]) -> None:
+    conv = [Conv(8, 8, 1, 5, 3, 1), Pool(8, 8, 5, 2), Dense(80, 20), Dense(20, 10)]
+    fast = (8.0, 2.0)
+    models = {
+        "trains": TrainContents(
+            train_network(
+                conv, [Neuron(2.5, *fast), Neuron(0.6, *fast), Neuron(3.0, *fast), Neuron(4.0, *fast, lateral=0.5)],
+                True, Direct(24, 0.75), 24, 20,
+            ),
+            (8, 8), digits, 1.75, "vector",
+        ),
+        "poisson": TrainContents(
+            train_network(
+                [Dense(24, 70), Dense(70, 3)], [Neuron(4.0, refractory=1), Neuron(9.0, lateral=1.0, epsilon=0.125)],
+                False, Poisson(50, 0.25, signed=True), 50, 30,
+            ),
+            (3, 4), ("red", "grün", "blau"), 0.5,
+        ),
+        "saccade": TrainContents(
+            train_network(
+                [Dense(24, 9), Dense(9, 2)], [Neuron(1.5, 16.0, 4.0, 0), Neuron(1.0, 16.0, 4.0)],
+                True, EventBins(30, 1000, height=3, width=4), 30, 40,
+            ),
+            (2, 3, 4), ("no", "yes"), 1.0,
+        ),
+    }  # fmt: skip
+    for seed, (name, contents) in enumerate(models.items(), start=200):
+        write(contents, folder / f"{name}.bitspike")
+        network = contents.network
+        if isinstance(network.coding, EventBins):
+            x = spike_lists(12, network.n_steps, network.n_in, seed)
+            given = {"steps": x.steps, "channels": x.channels, "offsets": x.offsets}
+            decisions = trains.decide(network, x)
+        else:
+            given = {"images": images(12, int(np.prod(contents.input_shape)), seed)}
+            decisions = trains.decide(network, given["images"])
+        (folder / f"{name}.safetensors").write_bytes(safetensors.numpy.save({**given, **vars(decisions)}))
+
+
 def main(folder: Path) -> None:
     digits = tuple(str(i) for i in range(10))
     models = {
@@ -75,6 +143,7 @@ def main(folder: Path) -> None:
         else:
             decisions = decide(contents.network, time_table(contents.network.n_steps)[x])
         (folder / f"{name}.safetensors").write_bytes(safetensors.numpy.save({"images": x, **vars(decisions)}))
+    train_vectors(folder, digits)
 
 
 if __name__ == "__main__":

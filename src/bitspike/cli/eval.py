@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import tyro
 
 from bitspike.cli._terminal import Command, bind, figures
@@ -39,7 +40,7 @@ def evaluate(
         data_dir: folder that holds one folder per data set
         backend: what runs the packed model
         reference: evaluate the trained model in plain PyTorch instead of the packed one (run folders only)
-        verify: prove first that the packed model decides every test image as the trained one does in plain PyTorch,
+        verify: prove first that the packed model decides every test input as the trained one does in plain PyTorch,
             and as the numpy reference, for every instruction set of this machine (run folders only)
     """
     from bitspike.metrics import model_bytes
@@ -79,13 +80,15 @@ def _packed(
     recipe = RECIPES.get(packed.contents.recipe)
     dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, file)
     _same_classes(len(packed.classes), dataset, file)
-    images = dataset.test_inputs.reshape(len(dataset.test_inputs), -1)
+    inputs = dataset.test_inputs
+    if isinstance(inputs, np.ndarray):
+        inputs = inputs.reshape(len(inputs), -1)
     began = time.perf_counter()
-    decided = packed.decide(images)
+    decided = packed.decide(inputs)
     seconds = time.perf_counter() - began
     arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
     prediction = Prediction(probabilities=torch.from_numpy(packed.probabilities(decided)), **arrays)
-    binary = all(layer.kind == "binary" for layer in packed.network.layers)
+    binary = all(layer.kind != "real" for layer in packed.network.layers)
     n_steps = packed.network.n_steps
     return _figures(prediction, dataset, n_steps, "binary" if binary else "real", packed.backend, seconds)
 
@@ -106,20 +109,29 @@ def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
 def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
     """What was compared and found equal; a difference raises `BitspikeError` naming sample and quantity."""
     from bitspike.cli.pack import plain
+    from bitspike.deploy import pack as deploy
     from bitspike.deploy.engine import load
-    from bitspike.deploy.pack import verify
+    from bitspike.deploy.train_model import TrainModel
     from bitspike.ops.packed.native import instruction_sets
     from bitspike.training import load_model
 
     experiment, model = load_model(run)
-    trained = plain(experiment, model)(dataset.test_inputs)
     engines = [load(file)]
     if engines[0].backend != "reference":
         engines = [load(file, isa=isa) for isa in instruction_sets()]
+    inputs = dataset.test_inputs
+    if isinstance(engines[0], TrainModel):
+        inputs = engines[0].inputs(inputs)  # recordings are coded once
+    trained = plain(experiment, model)(inputs)
+    truth = deploy.truth(engines[0], inputs)
     for engine in engines:
-        fault = verify(engine, lambda _: trained, dataset.test_inputs)
+        decided = engine.decide(inputs)
+        fault = deploy.difference(decided, truth, f"{engine.backend} and the numpy reference")
+        fault = fault or deploy.difference(
+            decided, trained, f"{engine.backend} and the trained model", deploy.unlike(engine)
+        )
         if fault is not None:
-            raise BitspikeError(f"{run}, {engine.backend}: {fault}")
+            raise BitspikeError(f"{run}: {fault}")
     return [engine.backend for engine in engines]
 
 
@@ -161,4 +173,4 @@ def command(arguments: list[str]) -> Command:
 def show(result: dict[str, Any]) -> None:
     figures(result)
     if "verified" in result:
-        print(f"verified on every image: {', '.join(result['verified'])} = plain PyTorch = numpy reference")
+        print(f"verified on every input: {', '.join(result['verified'])} = plain PyTorch = numpy reference")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import tyro
 
 from bitspike.cli._terminal import Command, bind
@@ -14,6 +15,7 @@ from bitspike.errors import BitspikeError, DataError
 if TYPE_CHECKING:
     from torch import nn
 
+    from bitspike.coding import SpikeList
     from bitspike.experiment import Experiment
 
 
@@ -21,7 +23,10 @@ def pack(
     run: tyro.conf.Positional[Path],
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
 ) -> dict[str, Any]:
-    """Write the packed model of a finished run, and prove on its example images that both decide alike.
+    """Write the packed model of a finished run, and prove that both decide alike.
+
+    The proof runs on the example images of the run; for recordings, on spike trains drawn at random
+    (`bitspike eval RUN --verify` proves it on the whole test data).
 
     example: bitspike pack runs/first -o digits.bitspike
 
@@ -35,14 +40,16 @@ def pack(
 
     experiment, model = load_model(run)
     record = read_record(run)
-    if not record.has("example_images"):
-        raise DataError(f"{run}: evaluation.safetensors has no example images; train the run again")
-    images = record.arrays["example_images"]  # uint8 (n, h, w)
-    classes = record.manifest.get("data", {}).get("classes")
-    if not classes:
+    about = record.manifest.get("data", {})
+    if not about.get("classes"):
         raise DataError(f"{run}: manifest.json does not name the classes; train the run again")
-    packed = deploy.pack(model, experiment, classes, images.shape[1:])
-    fault = deploy.verify(packed, plain(experiment, model), images)
+    coding: Any = experiment.coding
+    if coding.of_images and not record.has("example_images"):
+        raise DataError(f"{run}: evaluation.safetensors has no example images; train the run again")
+    images = record.arrays.get("example_images")  # uint8 (n, h, w)
+    packed = deploy.pack(model, experiment, about["classes"], () if images is None else images.shape[1:])
+    inputs = _drawn(coding) if images is None else images
+    fault = deploy.verify(packed, plain(experiment, model), inputs)
     if fault is not None:
         raise BitspikeError(f"{run}: the packed model decides differently, nothing was written: {fault}")
     path = output or run / "model.bitspike"
@@ -53,21 +60,46 @@ def pack(
 
 
 def plain(experiment: Experiment, model: nn.Module) -> Callable[[Any], Any]:
-    """The trained model in plain PyTorch, without the engine it is compared with: uint8 images to a `Prediction`."""
+    """The trained model in plain PyTorch, without the engine it is compared with: inputs to a `Prediction`.
+
+    Recordings may be coded already, as a `SpikeList`.
+    """
     import torch
 
+    from bitspike.coding import SpikeList
+    from bitspike.contracts import Prediction, chunks
     from bitspike.deploy.pack import snapped
-    from bitspike.training.evaluate import encode, predict_all
+    from bitspike.settings import Network
+    from bitspike.training.evaluate import encode
 
     exact: Any = snapped(model)
     exact.backend = "reference"
+    size = 1000 if isinstance(experiment.network, Network) else 50  # the whole window of every neuron is held
 
-    def predict(images: Any) -> Any:
-        return predict_all(
-            experiment.rule, exact, encode(experiment, torch.tensor(images)), torch.Generator()
-        )
+    def predict(inputs: Any) -> Prediction:
+        coded = inputs if isinstance(inputs, SpikeList) else encode(experiment, inputs)
+        parts = (experiment.rule.predict(exact, part, torch.Generator()) for part in chunks(coded, size))
+        return Prediction.concatenate(list(parts))
 
     return predict
+
+
+def _drawn(coding: Any) -> SpikeList:
+    """A dozen spike trains of rising density, always the same."""
+    from bitspike.coding import SpikeList
+
+    rng = np.random.default_rng(0)
+    share = np.geomspace(0.002, 0.3, 12)
+    steps, channels = [], []
+    for density in share:
+        rows = np.flatnonzero(rng.random((coding.n_steps - 1) * coding.n_channels) < density)
+        steps.append(rows // coding.n_channels + 1)
+        channels.append(rows % coding.n_channels)
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in steps])])
+    return SpikeList(
+        np.concatenate(steps).astype(np.int16), np.concatenate(channels).astype(np.int32),
+        offsets, coding.n_steps, coding.n_channels,
+    )  # fmt: skip
 
 
 def command(arguments: list[str]) -> Command:

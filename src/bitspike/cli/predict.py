@@ -1,13 +1,17 @@
-"""`bitspike predict`: decide on images."""
+"""`bitspike predict`: decide on images and recordings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from bitspike.cli._terminal import Command, bind, table
+
+if TYPE_CHECKING:
+    from bitspike.deploy.format import Contents
+    from bitspike.deploy.train_format import TrainContents
 
 
 def predict(
@@ -16,33 +20,31 @@ def predict(
     *,
     backend: Literal["auto", "native", "reference"] = "auto",
 ) -> dict[str, Any]:
-    """Decide on the images of png, npy or idx files with a packed model: label, probability, decision time.
+    """Decide on images or recordings with a packed model: label, probability, decision time.
 
     example: bitspike predict runs/first/model.bitspike seven.png more.npy
 
     Args:
         model: a model file
-        files: png (one image), npy or idx (one or many)
+        files: png (one image), npy or idx (one or many); for models of events N-MNIST files (.bin), for models of
+            sound WAV or NIST SPHERE files
         backend: what runs the model
     """
-    from bitspike.data.images import read_inputs
     from bitspike.deploy.engine import load
     from bitspike.errors import UsageError
 
     if not files:
-        raise UsageError("which images? bitspike predict MODEL FILE...")
+        raise UsageError("which inputs? bitspike predict MODEL FILE...")
     packed = load(model, backend)
-    height, width = (1, *packed.contents.input_shape)[-2:]  # a model of plain features takes rows
-    inputs = [(file, read_inputs(file, (height, width))) for file in files]
     rows = []
-    for file, images in inputs:
-        flat = images.reshape(len(images), -1)
-        decided, probabilities = packed.decide(flat), packed.predict_proba(flat)
+    for file, inputs in [(file, _read(packed.contents, file)) for file in files]:
+        decided = packed.decide(inputs)
+        probabilities = packed.probabilities(decided)
         for index, label in enumerate(decided.labels.tolist()):
             rows.append(
                 {
                     "file": str(file),
-                    "image": index,
+                    "input": index,
                     "label": packed.classes[label],
                     "probability": round(float(probabilities[index, label]), 6),
                     "decision_time": int(decided.decision_time[index]),
@@ -52,6 +54,29 @@ def predict(
     return {"predictions": rows}
 
 
+def _read(contents: Contents | TrainContents, file: Path) -> Any:
+    """What a file holds, as the model takes it."""
+    from bitspike.data import images
+    from bitspike.data.audio import read_sound
+    from bitspike.data.events import read_nmnist
+    from bitspike.data.recordings import Audio, Events
+    from bitspike.errors import DataError
+
+    if contents.coding == "events":
+        height, width = contents.input_shape[-2:]
+        return Events.join([read_nmnist(file)], (height, width))
+    if contents.coding == "sound":
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+        samples, rate = read_sound(content, str(file))
+        return Audio.join([samples], rate)
+    height, width = (1, *contents.input_shape)[-2:]  # a model of plain features takes rows
+    found = images.read_inputs(file, (height, width))
+    return found.reshape(len(found), -1)
+
+
 def command(arguments: list[str]) -> Command:
     return bind(predict, arguments, "bitspike predict")
 
@@ -59,5 +84,5 @@ def command(arguments: list[str]) -> Command:
 def show(result: dict[str, Any]) -> None:
     rows: list[dict[str, Any]] = result["predictions"]
     table(
-        ["file", "image", "label", "probability", "decision time", "silent"], (row.values() for row in rows)
+        ["file", "input", "label", "probability", "decision time", "silent"], (row.values() for row in rows)
     )

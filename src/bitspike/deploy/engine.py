@@ -1,35 +1,37 @@
-"""`bitspike.load(path).predict(images)`: inference of a packed model, with numpy alone."""
+"""`bitspike.load(path).predict(inputs)`: inference of a packed model, with numpy alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from bitspike.coding.first_spike import time_table
 from bitspike.deploy import format as file_format
 from bitspike.deploy.format import Contents
-from bitspike.errors import BackendError, DataError, UsageError
+from bitspike.deploy.model import Backend, Model, as_images, check_backend
+from bitspike.deploy.train_format import TrainContents
+from bitspike.deploy.train_model import TrainModel
+from bitspike.errors import BackendError
 from bitspike.ops.packed import reference
 from bitspike.ops.packed.native import NativeEngine, instruction_sets
 from bitspike.ops.packed.network import Array, Decisions
 from bitspike.ops.packed.pixel import PixelEngine
 
-Backend = Literal["auto", "native", "reference"]
 
-
-def load(path: Path | str, backend: Backend = "auto", isa: str | None = None) -> PackedModel:
+def load(path: Path | str, backend: Backend = "auto", isa: str | None = None) -> PackedModel | TrainModel:
     """Load a model file. `backend` "auto" takes the native engine where it was built; `isa` names an
     instruction set.
 
     A file that breaks the format raises `FormatError`, a back end that is not there `BackendError`.
     """
-    return PackedModel(file_format.read(path), backend, isa)
+    contents = file_format.read(path)
+    if isinstance(contents, TrainContents):
+        return TrainModel(contents, backend, isa)
+    return PackedModel(contents, backend, isa)
 
 
-class PackedModel:
-    """A packed model, ready to decide.
+class PackedModel(Model):
+    """A packed model of first spikes or of pixels, ready to decide.
 
     Images are uint8 of shape `(n, *input_shape)`, `(n, features)`, or one image without the first axis; 0
     is dark, 255 bright. Floats in [0, 1] are accepted and rounded to k / 255. Results always have the first
@@ -37,8 +39,7 @@ class PackedModel:
     """
 
     def __init__(self, contents: Contents, backend: Backend = "auto", isa: str | None = None) -> None:
-        if backend not in ("auto", "native", "reference"):
-            raise UsageError(f"backend is {backend!r}; choose 'auto', 'native' or 'reference'")
+        check_backend(backend)
         if isa is not None and (backend == "reference" or contents.coding == "pixel"):
             raise BackendError(f"instruction set {isa!r} was asked for, but this model runs in numpy")
         self._made_from = contents, backend, isa
@@ -69,17 +70,6 @@ class PackedModel:
             return self._native.label_images(self._images(x), self._table, threads)
         return self.decide(x).labels
 
-    def predict_proba(self, x: Any, threads: int | None = None) -> Array:
-        """softmax((V - theta) / temperature) at the decision, float32 `(n, classes)`."""
-        return self.probabilities(self.decide(x, threads))
-
-    def probabilities(self, decisions: Decisions) -> Array:
-        """The probabilities that go with decisions already made, float32 `(n, classes)`; see `predict_proba`."""
-        scaled = decisions.potentials.astype(np.float64) / self.temperature
-        weight = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probabilities: Array = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
-        return probabilities
-
     def decide(self, x: Any, threads: int | None = None) -> Decisions:
         """The decisions with all that can be known about them."""
         images = self._images(x)
@@ -108,30 +98,4 @@ class PackedModel:
 
     def _images(self, x: Any) -> Array:
         """The images as uint8 `(n, n_in)`."""
-        if type(x) is not np.ndarray:
-            x = np.asarray(x)
-        shape = x.shape
-        if shape == self._shape or shape == (self._n_in,):
-            images = x.reshape(1, self._n_in)
-        elif shape[1:] == self._shape or shape[1:] == (self._n_in,):
-            images = x.reshape(shape[0], self._n_in)
-        else:
-            raise DataError(
-                f"images have shape {shape}; this model wants (n, {', '.join(map(str, self._shape))}), "
-                f"(n, {self._n_in}) or one image"
-            )
-        return images if images.dtype == np.uint8 else _levels(images)
-
-
-def _levels(images: Array) -> Array:
-    """Floats in [0, 1], or integers or booleans already in range, as uint8."""
-    if images.dtype == np.bool_:
-        raise DataError("images are bool; give uint8 0..255, or floats in [0, 1]")
-    is_float = np.issubdtype(images.dtype, np.floating)
-    if not is_float and not np.issubdtype(images.dtype, np.integer):
-        raise DataError(f"images are {images.dtype}; give uint8 0..255, or floats in [0, 1]")
-    top = 1 if is_float else 255
-    if not ((images >= 0) & (images <= top)).all():  # NaN fails both
-        fault = "NaN" if is_float and np.isnan(images).any() else f"values outside 0..{top}"
-        raise DataError(f"images hold {fault}; give uint8 0..255, or floats in [0, 1]")
-    return np.rint(images * 255.0).astype(np.uint8) if is_float else images.astype(np.uint8)
+        return as_images(x, self._shape, self._n_in)

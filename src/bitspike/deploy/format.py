@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
+from bitspike.deploy import train_format
+from bitspike.deploy.container import Taker, check_fields, join, split
+from bitspike.deploy.train_format import VERSION, TrainContents
 from bitspike.errors import FormatError, UsageError
 from bitspike.ops.packed.network import MAX_STEPS, Array, PackedLayer, PackedNetwork
 
-VERSION = 1
 DECISION = "earliest, margin, index"
-MAX_HEADER = 1 << 20
 MAX_FILE = 1 << 31
-_DTYPES = {"U8": np.uint8, "I16": np.int16, "I32": np.int32, "F32": np.float32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +61,10 @@ def reach(coding: str, index: int, layer: PackedLayer) -> int:
     return layer.n_in * (255 if coding == "pixel" and index == 0 else 1)
 
 
-def encode(contents: Contents) -> bytes:
+def encode(contents: Contents | TrainContents) -> bytes:
     """The bytes of the model file; equal contents give equal bytes."""
+    if isinstance(contents, TrainContents):
+        return train_format.encode(contents)
     network, tensors = contents.network, dict[str, Array]()
     for index, layer in enumerate(network.layers):
         name = f"{index + 1}."
@@ -94,16 +93,10 @@ def encode(contents: Contents) -> bytes:
     }
     if contents.coding == "pixel":
         metadata["binarise"] = contents.binarise
-    # One entry, because safetensors writes several in no fixed order.
-    text = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    little = {
-        key: np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<")))
-        for key, value in tensors.items()
-    }
-    return safetensors.numpy.save(little, metadata={"bitspike": text})
+    return join(metadata, tensors)
 
 
-def decode(data: bytes) -> Contents:
+def decode(data: bytes) -> Contents | TrainContents:
     """Read the bytes of a model file; whatever breaks the format raises `FormatError` and says what."""
     try:
         return _decode(data)
@@ -111,7 +104,7 @@ def decode(data: bytes) -> Contents:
         raise FormatError(str(error)) from error
 
 
-def write(contents: Contents, path: Path | str) -> int:
+def write(contents: Contents | TrainContents, path: Path | str) -> int:
     """Write a model file: beside its place, flushed to disk, then renamed. Returns its size in bytes."""
     path, data = Path(path), encode(contents)
     handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
@@ -128,7 +121,7 @@ def write(contents: Contents, path: Path | str) -> int:
     return len(data)
 
 
-def read(path: Path | str) -> Contents:
+def read(path: Path | str) -> Contents | TrainContents:
     """Read a model file; a missing or damaged one raises `FormatError` naming the file."""
     try:
         with open(path, "rb") as file:
@@ -143,26 +136,21 @@ def read(path: Path | str) -> Contents:
         raise FormatError(f"{path}: {error}") from error
 
 
-def _decode(data: bytes) -> Contents:
-    metadata, tensors = _metadata(data), _tensors(data)
+def _decode(data: bytes) -> Contents | TrainContents:
+    metadata, tensors = split(data)
     if metadata.get("format") != VERSION or type(metadata["format"]) is not int:
         raise FormatError(
             f"format version {metadata.get('format')!r}; this release reads version {VERSION} only"
         )
+    if str(metadata.get("coding")) in train_format.NAMES:
+        return train_format.decode(metadata, tensors)
     expected = {
         "format": int, "coding": str, "n_steps": int, "delay": int, "input": list, "widths": list,
         "kinds": list, "classes": list, "temperature": float, "decision": str, "recipe": str,
     }  # fmt: skip
     if metadata.get("coding") == "pixel":
         expected["binarise"] = bool
-    if set(metadata) != set(expected):
-        raise FormatError(f"metadata fields {sorted(metadata)}; expected {sorted(expected)}")
-    for name, kind in expected.items():
-        if type(metadata[name]) is not kind:
-            raise FormatError(f"metadata field {name} is {metadata[name]!r}; expected {kind.__name__}")
-    for name, kind in (("input", int), ("widths", int), ("kinds", str), ("classes", str)):
-        if any(type(item) is not kind for item in metadata[name]):
-            raise FormatError(f"metadata field {name} holds something that is not {kind.__name__}")
+    check_fields(metadata, expected, {"input": int, "widths": int, "kinds": str, "classes": str})
     if metadata["decision"] != DECISION:
         raise FormatError(f"decision rule {metadata['decision']!r} is unknown; expected {DECISION!r}")
     if not 1 <= metadata["n_steps"] <= MAX_STEPS:
@@ -178,7 +166,7 @@ def _decode(data: bytes) -> Contents:
     layers = []
     for index, kind in enumerate(kinds):
         n_in, n_out = widths[index], widths[index + 1]
-        take = _Taker(tensors, index + 1)
+        take = Taker(tensors, index + 1)
         if kind == "real":
             weights = take("weights", (n_in, n_out), np.float32)
             layers.append(
@@ -213,65 +201,6 @@ def _decode(data: bytes) -> Contents:
     )
 
 
-def _metadata(data: bytes) -> dict[str, Any]:
-    if len(data) < 8:
-        raise FormatError(f"{len(data)} bytes; a model file has at least 8")
-    length = int.from_bytes(data[:8], "little")
-    if length > min(MAX_HEADER, len(data) - 8):
-        raise FormatError(
-            f"the header claims {length} bytes; the file has {len(data)}, headers at most {MAX_HEADER}"
-        )
-    try:
-        header = json.loads(data[8 : 8 + length].decode("utf-8"))
-        text = header["__metadata__"]["bitspike"]
-        metadata = json.loads(text, parse_constant=_refuse)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FormatError(
-            f"the header is not that of a bitspike model ({type(error).__name__}: {error})"
-        ) from error
-    if not isinstance(metadata, dict):
-        raise FormatError("the metadata are not a JSON object")
-    return metadata
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")
-
-
-def _tensors(data: bytes) -> dict[str, Array]:
-    try:
-        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-    except (SafetensorError, ValueError) as error:
-        raise FormatError(f"not a safetensors file: {error}") from error
-    tensors = {}
-    for name, entry in entries:
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise FormatError(f"tensor {name} has dtype {entry['dtype']}; expected one of {sorted(_DTYPES)}")
-        tensors[name] = np.frombuffer(entry["data"], np.dtype(dtype).newbyteorder("<")).reshape(
-            entry["shape"]
-        )
-    return tensors
-
-
 def _threshold_dtype(coding: str, index: int, layer: PackedLayer) -> type:
     """int16 where every threshold that makes a difference fits, else int32."""
     return np.int16 if reach(coding, index, layer) + 1 <= 32767 else np.int32
-
-
-class _Taker:
-    """Takes the tensors of one layer out of the dictionary and checks them."""
-
-    def __init__(self, tensors: dict[str, Array], number: int) -> None:
-        self.tensors, self.number = tensors, number
-
-    def __call__(self, name: str, shape: tuple[int, ...], dtype: type) -> Array:
-        full = f"{self.number}.{name}"
-        tensor = self.tensors.pop(full, None)
-        if tensor is None:
-            raise FormatError(f"tensor {full} is missing")
-        if tensor.dtype != np.dtype(dtype) or tensor.shape != shape:
-            raise FormatError(
-                f"tensor {full} is {tensor.dtype} {tensor.shape}; expected {np.dtype(dtype)} {shape}"
-            )
-        return tensor.astype(dtype)

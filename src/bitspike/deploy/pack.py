@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitspike.coding import EventBins
 from bitspike.deploy import format as file_format
 from bitspike.deploy.engine import PackedModel
 from bitspike.deploy.format import Contents
+from bitspike.deploy.train_format import TrainContents
+from bitspike.deploy.train_model import TrainModel
 from bitspike.errors import UsageError
 from bitspike.ops.packed import reference
-from bitspike.ops.packed.network import Array, Decisions, PackedLayer, PackedNetwork
+from bitspike.ops.packed.network import Decisions, PackedLayer, PackedNetwork
+from bitspike.ops.packed_trains import reference as train_reference
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,26 +28,26 @@ if TYPE_CHECKING:
 
 
 def snapped(model: nn.Module) -> nn.Module:
-    """A copy of a first-spike network that decides exactly as its packed file: real weights on the grid of
-    `snap`.
-    """
+    """A copy of a network that decides exactly as its packed file: real weights on the grid of its `snap`."""
     from bitspike.layers.first_spike import FirstSpikeNetwork
+    from bitspike.layers.spike_train import SpikeTrainNetwork
 
     result = copy.deepcopy(model)
-    if isinstance(result, FirstSpikeNetwork):
+    if isinstance(result, FirstSpikeNetwork | SpikeTrainNetwork):
         result.snap()
     return result
 
 
 def pack(
     model: nn.Module, experiment: Experiment, classes: Sequence[str], input_shape: Sequence[int]
-) -> PackedModel:
-    """Pack a trained `FirstSpikeNetwork` or `HeavisideNetwork`.
+) -> PackedModel | TrainModel:
+    """Pack a trained `FirstSpikeNetwork`, `HeavisideNetwork` or `SpikeTrainNetwork`.
 
-    `classes` names the outputs in order, `input_shape` is that of one image. Real weights are rounded by
-    `snap`; the signs of binary ones are kept. A model of another class raises `UsageError`.
+    `classes` names the outputs in order, `input_shape` is that of one image (recordings have that of their coding).
+    Real weights are rounded by `snap`; the signs of binary ones are kept. A model of another class raises `UsageError`.
     """
     from bitspike.layers.first_spike import FirstSpikeNetwork
+    from bitspike.layers.spike_train import SpikeTrainNetwork
     from bitspike.rules.bnn import HeavisideNetwork
 
     names, shape = tuple(str(name) for name in classes), tuple(int(size) for size in input_shape)
@@ -52,6 +56,16 @@ def pack(
         assert isinstance(exact, FirstSpikeNetwork)
         return PackedModel(
             Contents(exact.packed(), "first_spike", shape, names, _short(exact.temperature), experiment.name)
+        )
+    if isinstance(model, SpikeTrainNetwork):
+        exact = snapped(model)
+        assert isinstance(exact, SpikeTrainNetwork)
+        coding = exact.coding
+        if not coding.of_images:
+            is_events = isinstance(coding, EventBins)
+            shape = (2, coding.height, coding.width) if is_events else (coding.n_channels,)
+        return TrainModel(
+            TrainContents(exact.packed(), shape, names, _short(exact.temperature), experiment.name)
         )
     if isinstance(model, HeavisideNetwork):
         layers = []
@@ -71,7 +85,8 @@ def pack(
             )
         )  # fmt: skip
     raise UsageError(
-        f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork or a HeavisideNetwork"
+        f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork, a HeavisideNetwork or a "
+        "SpikeTrainNetwork"
     )
 
 
@@ -80,36 +95,48 @@ def _short(value: Tensor) -> float:
     return float(str(np.float32(value.item())))
 
 
-def save(model: PackedModel, path: Path | str) -> int:
+def save(model: PackedModel | TrainModel, path: Path | str) -> int:
     """Write the model file (beside its place, then renamed); returns its size in bytes."""
     return file_format.write(model.contents, path)
 
 
-def verify(model: PackedModel, reference_predict: Callable[[Array], Any] | None, images: Array) -> str | None:
-    """Compare the packed model with the numpy reference and, if given, with another predictor, sample by
-    sample.
+def verify(
+    model: PackedModel | TrainModel, reference_predict: Callable[[Any], Any] | None, inputs: Any
+) -> str | None:
+    """Compare the packed model with the numpy reference and, if given, with another predictor, sample by sample.
 
-    `reference_predict` takes uint8 images `(n, features)` and returns an object with the attributes of
+    `reference_predict` takes uint8 images `(n, features)`, or recordings, and returns an object with the attributes of
     `Prediction`. Returns None when every decision, time, tie, potential and count is equal, else a sentence
     that names the first sample and quantity that differ. (Coding "pixel": potentials are compared with the
     numpy reference only, for the training model scales them.)
     """
-    decided = model.decide(images)
-    flat = np.asarray(images).reshape(len(decided.labels), model.network.n_in)
-    if model.contents.coding == "pixel":
-        truth = reference.decide_pixels(model.network, flat, model.contents.binarise)
-    else:
-        truth = reference.decide(model.network, model.times(flat))
-    fault = _first_difference(decided, truth, f"{model.backend} and the numpy reference")
+    decided = model.decide(inputs)
+    fault = difference(decided, truth(model, inputs), f"{model.backend} and the numpy reference")
     if fault is None and reference_predict is not None:
-        skip = {"potentials"} if model.contents.coding == "pixel" else set()
-        fault = _first_difference(
-            decided, reference_predict(flat), "the packed model and the given predictor", skip
+        flat = inputs.reshape(len(decided.labels), -1) if isinstance(inputs, np.ndarray) else inputs
+        fault = difference(
+            decided, reference_predict(flat), "the packed model and the given predictor", unlike(model)
         )
     return fault
 
 
-def _first_difference(a: Decisions, b: Any, who: str, skip: set[str] = frozenset()) -> str | None:  # type: ignore[assignment]
+def truth(model: PackedModel | TrainModel, inputs: Any) -> Decisions:
+    """The decisions of the numpy reference, whatever back end the model has."""
+    if isinstance(model, TrainModel):
+        return train_reference.decide(model.network, model.inputs(inputs))
+    flat = np.asarray(inputs).reshape(-1, model.network.n_in)
+    if model.contents.coding == "pixel":
+        return reference.decide_pixels(model.network, flat, model.contents.binarise)
+    return reference.decide(model.network, model.times(flat))
+
+
+def unlike(model: PackedModel | TrainModel) -> set[str]:
+    """The quantities that packed and trained model do not share: potentials of coding "pixel"."""
+    return {"potentials"} if model.contents.coding == "pixel" else set()
+
+
+def difference(a: Decisions, b: Any, who: str, skip: set[str] = frozenset()) -> str | None:  # type: ignore[assignment]
+    """The first sample and quantity in which two sets of decisions differ, in a sentence; None where they are equal."""
     found: list[tuple[int, str]] = []
     for field in dataclasses.fields(Decisions):
         if field.name in skip:
