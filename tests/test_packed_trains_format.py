@@ -1,4 +1,4 @@
-"""Model files of spike trains: round trip, refusals, hostile bytes, and the vectors in tests/vectors."""
+"""Model files of spike trains: round trip, refusals, hostile bytes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bitspike
-from bitspike.coding import Cochlea, Direct, EventBins, Poisson, SpikeList
+from bitspike.coding import Cochlea, Direct, EventBins, Poisson
 from bitspike.deploy.format import decode, encode, write
 from bitspike.deploy.train_format import TrainContents
 from bitspike.deploy.train_model import TrainModel
 from bitspike.errors import FormatError, UsageError
-from bitspike.ops.packed.network import Decisions
 from bitspike.ops.packed_trains.network import TrainNetwork
 from packed_nets import assert_equal
 from train_nets import dense, maps, random_inputs, random_trains
 
-VECTORS = Path(__file__).parent / "vectors"
 RNG = np.random.default_rng(0)
 NETWORK = random_trains(RNG, maps(6, 5, 1, 3), True, Direct(9, 0.5), 9, lateral=0.25)
 REAL = random_trains(RNG, dense(4, 3), False, Poisson(9, signed=True), 9).layers
@@ -204,16 +202,3 @@ def test_mutated_metadata_never_crash(data: st.DataObject) -> None:
         place = place[key]
     place[key] = data.draw(VALUES)
     check_bytes(whole(metadata, tensors))
-
-
-@pytest.mark.parametrize("name", ["trains", "poisson", "saccade"])
-@pytest.mark.parametrize("backend", ["auto", "reference"])
-def test_vectors(name: str, backend: Any) -> None:
-    model = bitspike.load(VECTORS / f"{name}.bitspike", backend)
-    assert encode(model.contents) == (VECTORS / f"{name}.bitspike").read_bytes()
-    stored = safetensors.numpy.load_file(VECTORS / f"{name}.safetensors")
-    inputs: Any = stored.pop("images", None)
-    if inputs is None:
-        lists = [stored.pop(part) for part in ("steps", "channels", "offsets")]
-        inputs = SpikeList(*lists, model.network.n_steps, model.network.n_in)
-    assert_equal(model.decide(inputs), Decisions(**stored))
