@@ -62,17 +62,23 @@ struct SpikeBits {
     std::size_t size() const { return static_cast<std::size_t>(n_steps) * words; }
 };
 
+// Where lists of the spikes of each sample begin, with room for a few more entries; the last is the end.
+inline std::vector<std::size_t> room(const SpikeBits& x, const Kernels& kernels, int threads) {
+    std::vector<std::size_t> begins(x.batch + 1, 0);
+    over(x.batch, threads, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t b = begin; b < end; ++b) begins[b + 1] = kernels.count(x.sample(b), x.size()) + 16;
+    });
+    for (int b = 0; b < x.batch; ++b) {
+        require(begins[b + 1] < 2000000000u, "spikes: a sample has more than 2,000,000,000");
+        begins[b + 1] += begins[b];
+    }
+    return begins;
+}
+
 // The spikes of a batch as lists by step, in memory that the calling thread keeps.
 class StepLists {
   public:
-    StepLists(const SpikeBits& x, const Kernels& kernels, int threads) : n_steps_(x.n_steps), begins_(x.batch + 1, 0) {
-        over(x.batch, threads, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t b = begin; b < end; ++b) begins_[b + 1] = kernels.count(x.sample(b), x.size()) + 16;
-        });
-        for (int b = 0; b < x.batch; ++b) {
-            require(begins_[b + 1] < 2000000000u, "spikes: a sample has more than 2,000,000,000");
-            begins_[b + 1] += begins_[b];
-        }
+    StepLists(const SpikeBits& x, const Kernels& kernels, int threads) : n_steps_(x.n_steps), begins_(room(x, kernels, threads)) {
         inputs_ = scratch<std::int32_t, struct OfInputs>(begins_[x.batch]);
         starts_ = scratch<std::int32_t, struct OfStarts>(static_cast<std::size_t>(x.batch) * (n_steps_ + 1));
         over(x.batch, threads, [&](std::size_t begin, std::size_t end) {
@@ -81,7 +87,6 @@ class StepLists {
         });
     }
     ByStep operator[](std::size_t b) const { return {inputs_ + begins_[b], starts_ + b * (n_steps_ + 1)}; }
-    std::size_t begin(std::size_t b) const { return begins_[b]; }  // of the room for the spikes of a sample; the end, for `batch`
 
   private:
     int n_steps_;

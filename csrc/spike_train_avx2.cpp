@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "spike_train_kernels.hpp"
 #include "spike_train_vector.hpp"
 #if defined(__x86_64__) || defined(_M_X64)
@@ -9,7 +11,7 @@ namespace {
 #include "spike_train_backward.inl"
 #include "spike_train_coder.inl"
 
-const Kernels table = {64, count, by_step, forward_events, forward_constant, forward_dense, forward_lateral, input_current,
+const Kernels table = {64, count, by_step, by_input, squeeze, forward_events, forward_constant, forward_dense, forward_lateral, input_current,
                        adjoint, gather,         poisson,          content_key};
 }  // namespace
 

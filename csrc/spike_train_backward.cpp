@@ -13,108 +13,67 @@ using Maybe = std::optional<In<float, 2>>;
 
 constexpr int kChunk = 16;  // samples summed in one go where a layer is a single tile
 
-// Spikes of a sample by input, from the list by step; with bins, those of an input in a bin are one entry.
-struct InputLists {
-    std::vector<ByInput> samples;
-
-    InputLists(const SpikeBits& x, const StepLists& lists, int bin, int threads) : samples(x.batch) {
-        Entry* entries = scratch<Entry, struct OfEntries>(lists.begin(x.batch));
-        const std::size_t n = x.n;
-        std::int32_t* index = scratch<std::int32_t, struct OfIndex>(3 * n * x.batch);
-        over(x.batch, threads, [&](std::size_t begin, std::size_t end) {
-            std::int32_t* cursor = scratch<std::int32_t, struct OfCursor>(n);
-            for (std::size_t b = begin; b < end; ++b)
-                samples[b] = sort(lists[b], x.n, x.n_steps, bin, cursor, entries + lists.begin(b), index + 3 * n * b);
-        });
-    }
-
-    static ByInput sort(const ByStep& x, int n, int n_steps, int bin, std::int32_t* cursor, Entry* entries, std::int32_t* index) {
-        std::int32_t *inputs = index, *starts = index + n, *ends = index + 2 * n;
-        std::fill(cursor, cursor + n, 0);
-        for (std::int32_t e = 0; e < x.starts[n_steps]; ++e) ++cursor[x.inputs[e]];
-        int n_active = 0;
-        std::int32_t at = 0;
-        for (int j = 0; j < n; ++j) {
-            const std::int32_t spikes = cursor[j];
-            inputs[n_active] = j;
-            starts[n_active] = cursor[j] = at;
-            n_active += spikes > 0;
-            at += spikes;
+// The spikes of every sample by input, in memory that the calling thread keeps.
+std::vector<ByInput> by_inputs(const SpikeBits& x, int bin, const Kernels& kernels, int threads) {
+    std::vector<std::size_t> begins = room(x, kernels, threads);
+    std::vector<ByInput> lists(x.batch);
+    Entry* entries = scratch<Entry, struct OfEntries>(begins[x.batch]);
+    const std::size_t n = x.n;
+    std::int32_t* index = scratch<std::int32_t, struct OfIndex>(3 * n * x.batch);
+    over(x.batch, threads, [&](std::size_t begin, std::size_t end) {
+        std::uint64_t* columns = scratch<std::uint64_t, struct OfColumns>(64 * static_cast<std::size_t>(words_of(x.n_steps)));
+        for (std::size_t b = begin; b < end; ++b) {
+            std::int32_t *inputs = index + 3 * n * b, *starts = inputs + n, *ends = starts + n;
+            Entry* to = entries + begins[b];
+            const int n_active = kernels.by_input(x.sample(b), x.n, x.n_steps, x.words, bin, columns, to, inputs, starts, ends);
+            lists[b] = {to, inputs, starts, ends, n_active};
         }
-        if (bin == 1) {
-            for (int t = 0; t < n_steps; ++t)
-                for (std::int32_t e = x.starts[t]; e < x.starts[t + 1]; ++e)
-                    entries[cursor[x.inputs[e]]++] = {static_cast<std::uint16_t>(t), 1};
-        } else {
-            for (std::int32_t e = 0; e < at; ++e) entries[e] = {0, 0};
-            for (int t = 0; t < n_steps; ++t) {
-                const auto place = static_cast<std::uint16_t>(t / bin);
-                for (std::int32_t e = x.starts[t]; e < x.starts[t + 1]; ++e) {
-                    // The cursor stays on an input's last entry while its bin does not change.
-                    std::int32_t& c = cursor[x.inputs[e]];
-                    c += entries[c].count > 0 && entries[c].place != place;
-                    entries[c].place = place;
-                    ++entries[c].count;
-                }
-            }
-            for (int a = 0; a < n_active; ++a) ++cursor[inputs[a]];
-        }
-        for (int a = 0; a < n_active; ++a) ends[a] = cursor[inputs[a]];
-        return {entries, inputs, starts, ends, n_active};
-    }
-};
+    });
+    return lists;
+}
 
-// The neurons of a tile that fired and whose gradient is wanted, gathered where they are few: their spikes and clamps as bits.
-class ActiveNeurons {
+// The neurons that fired in each sample: bits (batch, words).
+std::vector<std::uint64_t> that_fired(const SpikeBits& out, int threads) {
+    std::vector<std::uint64_t> any(static_cast<std::size_t>(out.batch) * out.words, 0);
+    over(out.batch, threads, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t b = begin; b < end; ++b)
+            for (int t = 0; t < out.n_steps; ++t)
+                for (int w = 0; w < out.words; ++w)
+                    any[b * out.words + w] |= out.sample(b)[static_cast<std::size_t>(t) * out.words + w];
+    });
+    return any;
+}
+
+// Neurons of a tile, and their spikes and clamps as bits (n_steps, words).
+class TileNeurons {
   public:
-    int n = 0, words = 0;                     // neurons, and words of the rows
-    const std::int32_t* lanes = nullptr;      // their numbers within the tile; null: all of the tile
-    const std::uint64_t *fired = nullptr, *held = nullptr;
+    int n, words;
+    const std::int32_t* lanes = nullptr;  // their numbers within the tile; null: all of it
+    std::uint64_t *fired, *held;
 
-    // Neurons first..first + width - 1 of a sample; `scales` (n_out), null: not looked at.
-    ActiveNeurons(const SpikeBits& out, std::size_t b, int first, int width, const float* scale_a, const float* scale_b, bool all,
-                  const Back& back, bool dense) {
+    // All neurons first..first + width - 1 of a sample, or, where they are few, those that `keep` marks.
+    TileNeurons(const SpikeBits& out, std::size_t b, int first, int width, const std::uint64_t* keep, int n_kept, const Back& back,
+                const Kernels& kernels)
+        : n(keep && 2 * n_kept < width ? n_kept : width), words(words_of(n)) {
         const std::uint64_t* bits = out.sample(b) + first / 64;
-        const int tile_words = words_of(width), n_steps = out.n_steps;
-        std::uint64_t any[kTileLanes / 64] = {};
-        for (int t = 0; t < n_steps; ++t)
-            for (int w = 0; w < tile_words; ++w) any[w] |= bits[static_cast<std::size_t>(t) * out.words + w];
-        std::int32_t* rank = scratch<std::int32_t, struct OfRank>(2 * kTileLanes);
-        std::int32_t* numbers = rank + kTileLanes;
-        for (int i = 0; i < width; ++i) {
-            const bool fires = any[i / 64] >> (i % 64) & 1;
-            const bool wanted = all || (scale_a && scale_a[i] != 0.0f) || (scale_b && scale_b[i] != 0.0f);
-            rank[i] = n;
-            if (fires && wanted) numbers[n++] = i;
-            else any[i / 64] &= ~(1ull << (i % 64));
-        }
-        if (n == 0 && !dense) return;
-        const bool few = !dense && 2 * n < width;
-        if (!few) n = width;
-        words = words_of(n);
-        const std::size_t size = static_cast<std::size_t>(n_steps) * words;
-        std::uint64_t* to = scratch<std::uint64_t, struct OfFired>(size);
-        if (few) {
+        const std::size_t size = static_cast<std::size_t>(out.n_steps) * words;
+        fired = scratch<std::uint64_t, struct OfFired>(size);
+        held = scratch<std::uint64_t, struct OfHeld>(size);
+        if (n < width) {
+            std::int32_t *numbers = scratch<std::int32_t, struct OfLanes>(kTileLanes), *to = numbers;
+            for (int w = 0; w < words_of(width); ++w)
+                for (std::uint64_t left = keep[w]; left; left &= left - 1) *to++ = w * 64 + __builtin_ctzll(left);
             lanes = numbers;
-            std::fill(to, to + size, 0);
-            for (int t = 0; t < n_steps; ++t)
-                for (int w = 0; w < tile_words; ++w)
-                    for (std::uint64_t word = bits[static_cast<std::size_t>(t) * out.words + w] & any[w]; word; word &= word - 1) {
-                        const int i = rank[w * 64 + __builtin_ctzll(word)];
-                        to[static_cast<std::size_t>(t) * words + i / 64] |= 1ull << (i % 64);
-                    }
+            kernels.squeeze(bits, out.words, keep, words_of(width), out.n_steps, fired, words);
         } else {
-            for (int t = 0; t < n_steps; ++t)
-                std::memcpy(to + static_cast<std::size_t>(t) * words, bits + static_cast<std::size_t>(t) * out.words, words * 8);
+            for (int t = 0; t < out.n_steps; ++t)
+                std::memcpy(fired + static_cast<std::size_t>(t) * words, bits + static_cast<std::size_t>(t) * out.words, words * 8);
         }
-        std::uint64_t* clamp = scratch<std::uint64_t, struct OfHeld>(size);
-        std::fill(clamp, clamp + size, 0);
-        for (int d = 1; d <= back.refractory && d < n_steps; ++d) {
+        std::fill(held, held + size, 0);
+        for (int d = 1; d <= back.refractory && d < out.n_steps; ++d) {
             const std::size_t shift = static_cast<std::size_t>(d) * words;
-            for (std::size_t i = shift; i < size; ++i) clamp[i] |= to[i - shift];
+            for (std::size_t i = shift; i < size; ++i) held[i] |= fired[i - shift];
         }
-        fired = to;
-        held = clamp;
     }
     int vectors() const { return (n + 15) / 16; }
 };
@@ -128,14 +87,15 @@ int tile_words(int n_in, int n_out) {
 }
 
 // The columns of a tile from an array (n), in the order of its active neurons, 0 beyond them.
-void take(const float* from, const ActiveNeurons& active, float* to) {
+void take(const float* from, const TileNeurons& active, float* to) {
     for (int i = 0; i < active.n; ++i) to[i] = from[active.lanes ? active.lanes[i] : i];
     std::fill(to + active.n, to + active.vectors() * 16, 0.0f);
 }
 
 struct Sums {
     const SpikeBits &x, &out;
-    const InputLists& inputs;
+    const std::vector<ByInput>& inputs;
+    const std::vector<std::uint64_t>& any;
     const Kernels& kernels;
     Back back;
     int bin;
@@ -147,16 +107,26 @@ struct Sums {
         const std::size_t at = b * out.n + first;
         if (error) std::fill(error, error + x.n, 0.0f);
         if (tpsp) std::fill(tpsp + at, tpsp + at + width, 0.0f);
-        const ActiveNeurons active(out, b, first, width, weight_scale ? weight_scale + at : nullptr,
-                                   error_scale ? error_scale + at : nullptr, tpsp != nullptr, back, false);
-        if (active.n == 0) return;
+        // Neurons without a spike, or whose scales are 0, add nothing.
+        std::uint64_t keep[kTileLanes / 64] = {};
+        for (int i = 0; i < width; ++i) {
+            const bool wanted = tpsp || (weight_scale && weight_scale[at + i] != 0.0f) || (error_scale && error_scale[at + i] != 0.0f);
+            keep[i / 64] |= static_cast<std::uint64_t>(wanted) << (i % 64);
+        }
+        int n_kept = 0;
+        for (int w = 0; w < words_of(width); ++w) {
+            keep[w] &= any[b * out.words + first / 64 + w];
+            n_kept += __builtin_popcountll(keep[w]);
+        }
+        if (n_kept == 0) return;
+        const TileNeurons active(out, b, first, width, keep, n_kept, back, kernels);
         const int vectors = active.vectors(), places = (x.n_steps + bin - 1) / bin;
         float* rows = scratch<float, struct OfAdjoint>(static_cast<std::size_t>(places) * vectors * 16);
         kernels.adjoint({back, x.n_steps, active.words, vectors, active.fired, active.held}, bin, true, rows);
         alignas(64) float d_scale[kTileLanes], e_scale[kTileLanes], a[kTileLanes] = {};
         if (weight_scale) take(weight_scale + at, active, d_scale);
         if (error_scale) take(error_scale + at, active, e_scale);
-        kernels.gather(inputs.samples[b], {rows, vectors, active.n, active.lanes, bin > 1, weight ? weight + first : nullptr,
+        kernels.gather(inputs[b], {rows, vectors, active.n, active.lanes, bin > 1, weight ? weight + first : nullptr,
                                            static_cast<std::size_t>(out.n), d_scale, weight_scale ? d_weight : nullptr, d_stride,
                                            e_scale, error, tpsp ? a : nullptr});
         if (tpsp)
@@ -183,9 +153,9 @@ nb::tuple backward(In<std::int64_t, 3> in_bits, In<std::int64_t, 3> out_bits, in
     auto tpsp = make<float>({want_tpsp ? batch : 0, std::size_t(n_out)});
     {
         nb::gil_scoped_release release;
-        const StepLists lists(x, kernels, threads);
-        const InputLists inputs(x, lists, bin, threads);
-        const Sums sums = {x, out, inputs, kernels, back_of(constants), bin, weight ? weight->data() : nullptr,
+        const std::vector<ByInput> inputs = by_inputs(x, bin, kernels, threads);
+        const std::vector<std::uint64_t> any = that_fired(out, threads);
+        const Sums sums = {x, out, inputs, any, kernels, back_of(constants), bin, weight ? weight->data() : nullptr,
                            weight_scale ? weight_scale->data() : nullptr, error_scale ? error_scale->data() : nullptr,
                            want_tpsp ? tpsp.data() : nullptr};
         const int width = tile_words(n_in, n_out) * 64, tiles = (n_out + width - 1) / width;
@@ -243,7 +213,7 @@ Out<float> adjoint(In<std::int64_t, 3> bits, int n, const BackTuple& constants, 
             for (std::size_t unit = begin; unit < end; ++unit) {
                 const std::size_t b = unit / tiles;
                 const int first = static_cast<int>(unit % tiles) * kTileLanes, width = std::min(kTileLanes, n - first);
-                const ActiveNeurons active(out, b, first, width, nullptr, nullptr, true, back, true);
+                const TileNeurons active(out, b, first, width, nullptr, width, back, kernels);
                 const int vectors = active.vectors();
                 float* rows = scratch<float, struct OfAdjoint>(static_cast<std::size_t>(places) * vectors * 16);
                 kernels.adjoint({back, out.n_steps, active.words, vectors, active.fired, active.held}, bin, mean, rows);

@@ -65,6 +65,13 @@ struct Kernels {
     std::size_t (*count)(const std::uint64_t* bits, std::size_t words);  // bits that are 1
     // Lists a sample's spikes (n_steps, words) as `ByStep`; writes up to 4 entries beyond them. Bits from n_in up are ignored.
     void (*by_step)(const std::uint64_t* bits, int n_in, int n_steps, int words, std::int32_t* starts, std::int32_t* inputs);
+    // Lists a sample's spikes by input and bin; returns the number of active inputs. columns: 64 * ceil(n_steps / 64) words;
+    // entries: one more than the spikes.
+    int (*by_input)(const std::uint64_t* bits, int n_in, int n_steps, int words, int bin, std::uint64_t* columns, Entry* entries,
+                    std::int32_t* inputs, std::int32_t* starts, std::int32_t* ends);
+    // Moves the bits of rows of `words` that `keep` marks together: (n_steps, to_words); rows of `bits` are `stride` apart.
+    void (*squeeze)(const std::uint64_t* bits, int stride, const std::uint64_t* keep, int words, int n_steps, std::uint64_t* to,
+                    int to_words);
     // Rows of the tile's weights: (n_in, 16 * vectors).
     void (*forward_events)(const ByStep&, const float* rows, int vectors, const Neurons&, int first);
     // One word of neurons; current (n_out), or (n_steps, n_out).
