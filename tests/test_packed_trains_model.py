@@ -27,7 +27,9 @@ from bitspike.errors import BackendError, DataError, UsageError
 from bitspike.experiment import Experiment
 from bitspike.layers.spike_train import SpikeTrainNetwork
 from bitspike.recipes.hm2bp import hm2bp_digits
+from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import LIF
+from bitspike.training import train
 from bitspike.weights import Weights
 from packed_nets import assert_equal
 from test_deploy_import import WITHOUT_TORCH
@@ -35,12 +37,13 @@ from train_nets import dense, random_inputs, random_trains
 
 SMALL = LIF(("21",), (2.0, 1.5), tau_m=16.0, tau_s=4.0, refractory=1, lateral=0.5)
 MAPS = LIF(("5C3p1", "P2", "11"), (1.5, 0.6, 2.0, 1.5), tau_m=16.0, tau_s=4.0)
+RULE = HM2BP(desired=6.0, undesired=1.0, margin=1.0)
 BINARY = Weights("binary")
 REAL = Weights("real", hidden=(-0.7, 0.9), output=(-0.7, 0.9), clip=None)
 
 
 def trained(coding: Any, network: LIF, weights: Weights, shape: tuple[int, ...]) -> tuple[Experiment, Any]:
-    experiment = replace(hm2bp_digits, coding=coding, network=network, weights=weights)
+    experiment = replace(hm2bp_digits, coding=coding, network=network, weights=weights, rule=RULE)
     model = SpikeTrainNetwork(shape, 4, coding, network, weights, torch.Generator().manual_seed(3))
     model.temperature.fill_(2.5)
     return experiment, model
@@ -147,8 +150,8 @@ def test_models_are_pickled_and_refuse_what_is_not_there(tmp_path: Path) -> None
 def test_predict_reads_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(1)
     coding = EventBins(30, 5000)
-    _, model = trained(coding, SMALL, BINARY, (coding.n_channels,))
-    packed = pack(model, replace(hm2bp_digits, coding=coding, network=SMALL), "abcd", ())
+    experiment, model = trained(coding, SMALL, BINARY, (coding.n_channels,))
+    packed = pack(model, experiment, "abcd", ())
     save(packed, tmp_path / "events.bitspike")
     events = np.zeros(300, EVENT)
     events["t"] = np.sort(rng.integers(0, 140_000, 300))
@@ -157,15 +160,17 @@ def test_predict_reads_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[
     main(["predict", str(tmp_path / "events.bitspike"), str(tmp_path / "00001.bin"), "--json"])
     (row,) = json.loads(capsys.readouterr().out)["predictions"]
     assert row["label"] == "abcd"[int(bitspike.load(tmp_path / "events.bitspike").predict(events)[0])]
-    with pytest.raises(SystemExit):
-        main(["predict", str(tmp_path / "events.bitspike"), str(tmp_path / "none.bin")])
+    assert main(["predict", str(tmp_path / "events.bitspike"), str(tmp_path / "none.bin")]) == 2
+    assert "none.bin: cannot be read" in capsys.readouterr().err
 
 
 def test_pack_eval_and_predict_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    options = ["--training.epochs", "1", "--network.hidden", "9", "--network.thresholds", "2", "2"]
-    main(["train", "hm2bp-digits", *options, "--coding.n-steps", "12", "--out", str(run), "--json"])
-    trained_run = json.loads(capsys.readouterr().out.splitlines()[-1])
+    short = replace(hm2bp_digits.training, epochs=1)
+    network = replace(hm2bp_digits.network, hidden=("9",), thresholds=(2.0, 2.0))
+    trained_run = train(replace(hm2bp_digits, network=network, training=short), run).evaluation
+    assert main(["pack", str(run)]) == 0
+    assert f"{(run / 'model.bitspike').stat().st_size:,} bytes" in capsys.readouterr().out
     main(["eval", str(run), "--verify", "--json"])
     checked = json.loads(capsys.readouterr().out)
     assert checked["verified"]
