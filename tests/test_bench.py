@@ -1,24 +1,34 @@
-"""Every benchmark runs, small, and its rows line up; times are not asserted."""
+"""Every benchmark runs, small, and its rows line up; times are not asserted. The dense rival is the same algorithm."""
 
 import pytest
+import torch
 
+from bitspike.bench import BENCHMARKS, dense_hm2bp
 from bitspike.bench.inference import inference
+from bitspike.bench.memory import memory
+from bitspike.bench.spike_trains import convolution, experiment, spike_trains
 from bitspike.bench.timing import alternate
 from bitspike.bench.training import epoch, steps, training
+from bitspike.coding import Direct, Poisson
+from bitspike.layers.spike_train import SpikeTrainNetwork
+from bitspike.ops.spike_train.function import Macro
+from bitspike.ops.spike_train.signals import Current, pack
+
+SMALL = {
+    inference: (lambda: inference(0.01, n_batches=3), 12),
+    training: (lambda: training(0.01, n_batches=3), 14),
+    steps: (lambda: steps(0.01, n_batches=3), 6),
+    epoch: (lambda: epoch(500, n_batches=2), 2),
+    spike_trains: (lambda: spike_trains(0.01, 2, steps=(40,), hidden=32, batch=8, threads=(1,)), 6),
+    convolution: (lambda: convolution(0.01, 1, batch=2, threads=(1,)), 1),
+    memory: (lambda: memory((20,), hidden=32, batch=8), 1),
+}
 
 
-@pytest.mark.parametrize(
-    ("run", "systems"),
-    [
-        (lambda: inference(0.01, n_batches=3), 12),
-        (lambda: training(0.01, n_batches=3), 14),
-        (lambda: steps(0.01, n_batches=3), 6),
-        (lambda: epoch(500, n_batches=2), 2),
-    ],
-    ids=["inference", "training", "steps", "epoch"],
-)
-def test_benchmark_runs(run, systems, monkeypatch):
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmark_runs(name, monkeypatch):
     monkeypatch.delenv("BITSPIKE_DATA", raising=False)  # the digits: small, and there on every machine
+    run, systems = SMALL[BENCHMARKS[name]]
     rows = run()
     assert len(rows) >= systems
     assert all(row.keys() == rows[0].keys() for row in rows)
@@ -29,3 +39,33 @@ def test_rivals_take_turns():
     order = []
     alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0.0, at_least=3)
     assert order == ["a", "a", "b", "b"] * 3  # the first call of a turn is not counted
+
+
+@pytest.mark.parametrize("coding", [Direct(100), Poisson(100, rate=0.727), Poisson(400)], ids=str)
+def test_dense_rival_is_the_same_rule(coding):
+    generator = torch.Generator().manual_seed(1)
+    wanted = experiment(coding, hidden=20)
+    model = SpikeTrainNetwork(
+        (30,), 4, coding, wanted.network, wanted.weights, generator, backend="reference"
+    ).double()
+    pixels = torch.randint(0, 256, (6, 30), generator=generator, dtype=torch.uint8)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    if isinstance(coding, Direct):
+        x = pixels.double() * (coding.rate / 255)
+        signal = Current(x, coding.n_steps)
+    else:
+        trains = torch.from_numpy(coding.trains(pixels.numpy()))
+        signal, x = pack(trains), trains.transpose(0, 1).double()
+    rule = wanted.rule
+    counts = model(signal, rule._micro(), Macro(labels, int(coding.n_steps / rule.desired))).counts
+    error = counts - torch.full_like(counts, rule.undesired).scatter_(1, labels[:, None], rule.desired)
+    (0.5 * torch.where(error.abs() > rule.margin, error, 0).square().sum(1)).mean().backward()
+    hidden = model.run(pixels)[1][0].counts if isinstance(coding, Poisson) else counts
+    assert (counts.detach().gather(1, labels[:, None]) == 0).any()  # an injected target,
+    assert (counts > 0).any()  # and outputs that fire
+    assert (hidden > 0).any()
+    weights = [latent.detach() for latent in model.latents]
+    found = dense_hm2bp.gradients(x, labels, weights, model.neurons, coding.n_steps, rule)
+    for gradient, latent in zip(found, model.latents, strict=True):
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(gradient, latent.grad)

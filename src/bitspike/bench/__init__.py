@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bitspike.bench.inference import inference
+from bitspike.bench.memory import memory
+from bitspike.bench.spike_trains import convolution, spike_trains
 from bitspike.bench.training import epoch, steps, training
 
 BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
@@ -13,4 +15,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "training": training,
     "steps": steps,
     "epoch": epoch,
+    "spike-trains": spike_trains,
+    "spike-trains-cnn": convolution,
+    "spike-trains-memory": memory,
 }

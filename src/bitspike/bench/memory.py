@@ -1,0 +1,96 @@
+"""Peak memory of one training step, each case in a fresh process: `python -m bitspike.bench.memory SYSTEM STEPS ...`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.bench import rivals_trains
+from bitspike.bench.spike_trains import OURS, experiment, pixels, rule_step, spikes_of
+from bitspike.bench.subjects import digits
+from bitspike.coding import Poisson
+
+
+def memory(steps: tuple[int, ...] = (100, 400, 1600), hidden: int = 800, batch: int = 64) -> list[dict[str, Any]]:
+    """Peak resident memory of a process that takes one training step, 784-800-10, batch 64; bytes kept for backward."""
+    rows: list[dict[str, Any]] = []
+    for n_steps in steps:
+        ours = None
+        for system in (OURS, *rivals_trains.NAMES):
+            arguments = [system, str(n_steps), str(hidden), str(batch)]
+            command = [sys.executable, "-m", "bitspike.bench.memory", *arguments]
+            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            if found is None:
+                continue
+            above = found["peak"] - found["start"]
+            ours = ours or above
+            rows.append(
+                {
+                    "system": system,
+                    "steps": n_steps,
+                    "peak MB": round(found["peak"] / 2**20, 1),
+                    "of which for the step": round(above / 2**20, 1),
+                    "times ours": round(above / ours, 2),
+                    "bytes kept per sample and step": round(found["kept"] / batch / n_steps, 1),
+                }
+            )
+    return rows
+
+
+def resident(which: str) -> int:
+    """Bytes of this process in memory: "VmRSS" now, "VmHWM" at most; where the system tells only the latter, that."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent had before it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith(which))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def kept(step: Callable[[], object], model: nn.Module) -> int:
+    """Bytes that autograd keeps between forward and backward of one step, parameters not counted."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        step()
+    return sum(storages.values())
+
+
+def case(system: str, n_steps: int, hidden: int, batch: int) -> dict[str, int] | None:
+    """Peak bytes, those before the network and its input were made, and bytes kept, of one step of a system."""
+    torch.set_num_threads(1)
+    data = digits()
+    coding = Poisson(n_steps)
+    if system == OURS:
+        wanted = experiment(coding, hidden, batch)
+        start = resident("VmRSS")
+        step, model = rule_step(wanted, data, 0)
+        signal = model.signal(pixels(data, batch), torch.Generator().manual_seed(0))
+        return {"start": start, "kept": kept(step, model) + signal.bits.nbytes, "peak": resident("VmHWM")}
+    rival = rivals_trains.network(system, rivals_trains.dense(hidden), n_steps)
+    if rival is None:
+        return None
+    start = resident("VmRSS")
+    labels = torch.from_numpy(data.train_labels[:batch])
+    step = rivals_trains.step(rival, spikes_of(coding, pixels(data, batch)), labels, constant=False)
+    return {"start": start, "kept": kept(step, rival), "peak": resident("VmHWM")}
+
+
+if __name__ == "__main__":
+    name, *sizes = sys.argv[1:]
+    print(json.dumps(case(name, *map(int, sizes))))
