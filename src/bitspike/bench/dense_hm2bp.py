@@ -1,4 +1,4 @@
-"""HM2-BP as one writes it in plain PyTorch: dense float32 products over all steps, loops of tensor operations over time.
+"""HM2-BP as one writes it in plain PyTorch: dense products over all steps, loops of tensor operations over time.
 
 The same algorithm as `rules.hm2bp` with its default settings, for one hidden layer; a rival in the benchmarks.
 """
@@ -89,4 +89,4 @@ def gradients(
 
 
 def _through(spikes: Tensor, weight: Tensor) -> Tensor:
-    return (spikes.flatten(0, 1) @ weight).unflatten(0, spikes.shape[:2])
+    return (spikes.flatten(0, 1) @ weight).reshape(*spikes.shape[:2], -1)

@@ -1,4 +1,4 @@
-"""Peak memory of one training step, each case in a fresh process: `python -m bitspike.bench.memory SYSTEM STEPS ...`."""
+"""Peak memory of one training step, each case in a fresh process: `python -m bitspike.bench.memory ...`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from bitspike.bench.subjects import digits
 from bitspike.coding import Poisson
 
 
-def memory(steps: tuple[int, ...] = (100, 400, 1600), hidden: int = 800, batch: int = 64) -> list[dict[str, Any]]:
+def memory(
+    steps: tuple[int, ...] = (100, 400, 1600), hidden: int = 800, batch: int = 64
+) -> list[dict[str, Any]]:
     """Peak resident memory of a process that takes one training step, 784-800-10, batch 64; bytes kept for backward."""
     rows: list[dict[str, Any]] = []
     for n_steps in steps:
@@ -81,7 +83,7 @@ def case(system: str, n_steps: int, hidden: int, batch: int) -> dict[str, int] |
         start = resident("VmRSS")
         step, model = rule_step(wanted, data, 0)
         signal = model.signal(pixels(data, batch), torch.Generator().manual_seed(0))
-        return {"start": start, "kept": kept(step, model) + signal.bits.nbytes, "peak": resident("VmHWM")}
+        return {"start": start, "kept": kept(step, model) + signal[0].nbytes, "peak": resident("VmHWM")}
     rival = rivals_trains.network(system, rivals_trains.dense(hidden), n_steps)
     if rival is None:
         return None

@@ -30,7 +30,8 @@ class Surrogate(nn.Module):
                 current = layer(x)
                 x = self.run(index, current.expand(self.n_steps, *current.shape))
             else:
-                x = self.run(index, layer(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+                merged = layer(x.flatten(0, 1))
+                x = self.run(index, merged.reshape(*x.shape[:2], *merged.shape[1:]))
         return x.sum(0)
 
     def run(self, index: int, current: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from bitspike.experiment import Experiment
 from bitspike.layers.spike_train import SpikeTrainNetwork
 from bitspike.recipes.hm2bp import hm2bp_mnist, hm2bp_mnist_cnn, hm2bp_mnist_poisson
 from bitspike.rules.hm2bp import HM2BP
+from bitspike.settings import LIF
 
 OURS, BINNED = "HM2-BP step, exact", "HM2-BP step, bins of 2 tau_s"
 PRODUCTS = "its two float32 products alone"
@@ -27,13 +28,16 @@ AIMS = {PRODUCTS: 8, "snnTorch": 10, "SpikingJelly": 10}  # how much faster a st
 Step = Callable[[], object]
 
 
-def experiment(coding: Direct | Poisson, hidden: int = 800, batch: int = 64, bins: bool = False) -> Experiment:
+def experiment(
+    coding: Direct | Poisson, hidden: int = 800, batch: int = 64, bins: bool = False
+) -> Experiment:
     """784-hidden-10: hm2bp-mnist, with the time constants of hm2bp-mnist-poisson where trains are 400 steps or longer.
 
     Backward exact, or in bins of 2 tau_s. Short windows want fewer spikes of the target.
     """
     base = hm2bp_mnist_poisson if isinstance(coding, Poisson) and coding.n_steps >= 400 else hm2bp_mnist
-    network = replace(base.network, hidden=(str(hidden),))  # type: ignore[type-var]
+    assert isinstance(base.network, LIF)
+    network = replace(base.network, hidden=(str(hidden),))
     rule = HM2BP(
         desired=min(35.0, 0.35 * coding.n_steps), backward_bin=round(2 * network.tau_s) if bins else 1
     )
@@ -123,7 +127,9 @@ def _state(model: SpikeTrainNetwork, data: Split, prefix: str) -> str:
     return f"{prefix}: {right:.0%} right, {prediction.n_spikes.double().mean():.0f} spikes per image"
 
 
-def _dense_rivals(coding: Direct | Poisson, model: SpikeTrainNetwork, data: Split, batch: int) -> dict[str, Step]:
+def _dense_rivals(
+    coding: Direct | Poisson, model: SpikeTrainNetwork, data: Split, batch: int
+) -> dict[str, Step]:
     """The same shape, steps and batch in plain PyTorch and the libraries; trains are drawn before the clock starts."""
     labels, constant = torch.from_numpy(data.train_labels[:batch]), isinstance(coding, Direct)
     x = pixels(data, batch)
