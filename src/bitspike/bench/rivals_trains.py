@@ -42,10 +42,11 @@ class Surrogate(nn.Module):
 class _SnnTorch(Surrogate):
     def __init__(self, layers: Sequence[nn.Module], n_steps: int) -> None:
         super().__init__(layers, n_steps)
-        library = importlib.import_module("snntorch")
-        surrogate = importlib.import_module("snntorch.surrogate")
-        make = lambda: library.Leaky(beta=0.95, spike_grad=surrogate.fast_sigmoid(slope=25))  # noqa: E731
-        self.neurons = nn.ModuleList(make() for _ in layers)
+        library: Any = importlib.import_module("snntorch")
+        surrogate: Any = importlib.import_module("snntorch.surrogate")
+        self.neurons = nn.ModuleList(
+            library.Leaky(beta=0.95, spike_grad=surrogate.fast_sigmoid(slope=25)) for _ in layers
+        )
 
     def run(self, index: int, current: Tensor) -> Tensor:
         neuron: Any = self.neurons[index]
