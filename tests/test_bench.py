@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bitspike.bench import BENCHMARKS, dense_hm2bp
-from bitspike.bench.inference import inference
+from bitspike.bench.inference import inference, trains
 from bitspike.bench.memory import memory
 from bitspike.bench.spike_trains import convolution, experiment, spike_trains
 from bitspike.bench.timing import alternate
@@ -21,6 +21,7 @@ SMALL = {
     epoch: (lambda: epoch(500, n_batches=2), 2),
     spike_trains: (lambda: spike_trains(0.01, 2, steps=(40,), hidden=32, batch=8, threads=(1,)), 6),
     convolution: (lambda: convolution(0.01, 1, batch=2, threads=(1,)), 1),
+    trains: (lambda: trains(0.01, 3, batches=(4, 1), threads=(1,)), 6),
     memory: (lambda: memory((20,), hidden=32, batch=8), 1),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bitspike.bench.inference import inference
+from bitspike.bench.inference import inference, trains
 from bitspike.bench.memory import memory
 from bitspike.bench.spike_trains import convolution, spike_trains
 from bitspike.bench.training import epoch, steps, training
@@ -17,5 +17,6 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "epoch": epoch,
     "spike-trains": spike_trains,
     "spike-trains-cnn": convolution,
+    "spike-trains-inference": trains,
     "spike-trains-memory": memory,
 }

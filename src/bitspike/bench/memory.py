@@ -1,4 +1,4 @@
-"""Peak memory of one training step, each case in a fresh process: `python -m bitspike.bench.memory ...`."""
+"""Peak memory of one training step, each case in a fresh process."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def memory(
     for n_steps in steps:
         ours = None
         for system in (OURS, *rivals_trains.NAMES):
-            arguments = [system, str(n_steps), str(hidden), str(batch)]
-            command = [sys.executable, "-m", "bitspike.bench.memory", *arguments]
+            code = f"from bitspike.bench.memory import case; print(case({system!r}, {n_steps}, {hidden}, {batch}))"
+            command = [sys.executable, "-c", code]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             if found is None:
                 continue
@@ -73,8 +73,8 @@ def kept(step: Callable[[], object], model: nn.Module) -> int:
     return sum(storages.values())
 
 
-def case(system: str, n_steps: int, hidden: int, batch: int) -> dict[str, int] | None:
-    """Peak bytes, those before the network and its input were made, and bytes kept, of one step of a system."""
+def case(system: str, n_steps: int, hidden: int, batch: int) -> str:
+    """As JSON: bytes resident before network and input were made, at most during one step, and kept; null without it."""
     torch.set_num_threads(1)
     data = digits()
     coding = Poisson(n_steps)
@@ -83,16 +83,13 @@ def case(system: str, n_steps: int, hidden: int, batch: int) -> dict[str, int] |
         start = resident("VmRSS")
         step, model = rule_step(wanted, data, 0)
         signal = model.signal(pixels(data, batch), torch.Generator().manual_seed(0))
-        return {"start": start, "kept": kept(step, model) + signal[0].nbytes, "peak": resident("VmHWM")}
+        return json.dumps(
+            {"start": start, "kept": kept(step, model) + signal[0].nbytes, "peak": resident("VmHWM")}
+        )
     rival = rivals_trains.network(system, rivals_trains.dense(hidden), n_steps)
     if rival is None:
-        return None
+        return "null"
     start = resident("VmRSS")
     labels = torch.from_numpy(data.train_labels[:batch])
     step = rivals_trains.step(rival, spikes_of(coding, pixels(data, batch)), labels, constant=False)
-    return {"start": start, "kept": kept(step, rival), "peak": resident("VmHWM")}
-
-
-if __name__ == "__main__":
-    name, *sizes = sys.argv[1:]
-    print(json.dumps(case(name, *map(int, sizes))))
+    return json.dumps({"start": start, "kept": kept(step, rival), "peak": resident("VmHWM")})
