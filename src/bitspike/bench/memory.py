@@ -74,7 +74,7 @@ def kept(step: Callable[[], object], model: nn.Module) -> int:
 
 
 def case(system: str, n_steps: int, hidden: int, batch: int) -> str:
-    """As JSON: bytes resident before network and input were made, at most during one step, and kept; null without it."""
+    """As JSON: bytes resident before the network was made, at most during one step, and kept; null without it."""
     torch.set_num_threads(1)
     data = digits()
     coding = Poisson(n_steps)
