@@ -17,6 +17,7 @@ from bitspike.contracts import Batch, encode_images
 from bitspike.data import Split
 from bitspike.deploy.engine import PackedModel
 from bitspike.deploy.pack import pack
+from bitspike.deploy.train_model import TrainModel
 from bitspike.experiment import Experiment
 from bitspike.recipes.first_spike_race import bs4nn_mnist
 from bitspike.recipes.hm2bp import hm2bp_mnist, hm2bp_mnist_binary
@@ -105,7 +106,7 @@ def trains(
     return rows
 
 
-def _packed(experiment: Experiment, data: Split, n_batches: int) -> tuple[PackedModel, float]:
+def _packed(experiment: Experiment, data: Split, n_batches: int) -> tuple[PackedModel | TrainModel, float]:
     """The network after `n_batches`, calibrated and packed, and its accuracy on the test images."""
     model, _ = trained(experiment, data, n_batches)
     validation = Batch(
