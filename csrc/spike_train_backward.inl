@@ -42,35 +42,26 @@ static void adjoint(const AdjointRows& a, int bin, bool mean, float* rows) {
 // e of K vectors of neurons: the rows of the adjoint at one input's spikes, in the order of time.
 template <int K>
 SPIKE_INLINE void sum_rows(const Entry* entry, const Entry* end, const float* rows, std::size_t width, bool counted, float* e) {
-    f16 total[K] = {};
-    if (counted) {
-        for (; entry < end; ++entry) {
-            const f16 count = splat(static_cast<float>(entry->count));
-            const float* from = rows + entry->place * width;
-            for (int k = 0; k < K; ++k) total[k] += count * load(from + k * kLanes);
-        }
-    } else {
-        for (; entry < end; ++entry) {
-            const float* from = rows + entry->place * width;
-            for (int k = 0; k < K; ++k) total[k] += load(from + k * kLanes);
-        }
-    }
-    for (int k = 0; k < K; ++k) store(e + k * kLanes, total[k]);
+    RowSum<K> total;
+    if (counted)
+        for (; entry < end; ++entry) total.add(rows + entry->place * width, static_cast<float>(entry->count));
+    else
+        for (; entry < end; ++entry) total.add(rows + entry->place * width);
+    total.store(e);
 }
 
 static void sum_all_rows(const Entry* entry, const Entry* end, const Gather& g, float* e) {
     const std::size_t width = static_cast<std::size_t>(g.vectors) * kLanes;
-    int k = 0;
-    for (; k + 8 <= g.vectors; k += 8) sum_rows<8>(entry, end, g.rows + k * kLanes, width, g.counted, e + k * kLanes);
-    if (k + 4 <= g.vectors) {
-        sum_rows<4>(entry, end, g.rows + k * kLanes, width, g.counted, e + k * kLanes);
-        k += 4;
-    }
-    switch (g.vectors - k) {
-        case 3: return sum_rows<3>(entry, end, g.rows + k * kLanes, width, g.counted, e + k * kLanes);
-        case 2: return sum_rows<2>(entry, end, g.rows + k * kLanes, width, g.counted, e + k * kLanes);
-        case 1: return sum_rows<1>(entry, end, g.rows + k * kLanes, width, g.counted, e + k * kLanes);
-        default: return;
+    for (int k = 0, taken; k < g.vectors; k += taken) {
+        const float* rows = g.rows + k * kLanes;
+        const int left = g.vectors - k;
+        taken = left >= kMostRows ? kMostRows : left >= 4 ? std::min(4, kMostRows) : left >= 2 ? 2 : 1;
+        switch (taken) {
+            case 8: sum_rows<kMostRows>(entry, end, rows, width, g.counted, e + k * kLanes); break;
+            case 4: sum_rows<std::min(4, kMostRows)>(entry, end, rows, width, g.counted, e + k * kLanes); break;
+            case 2: sum_rows<2>(entry, end, rows, width, g.counted, e + k * kLanes); break;
+            default: sum_rows<1>(entry, end, rows, width, g.counted, e + k * kLanes);
+        }
     }
 }
 

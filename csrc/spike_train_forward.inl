@@ -45,11 +45,12 @@ struct EventInput {
     ByStep events;
     const float* rows;
     SPIKE_INLINE_MEMBER void operator()(int t, f16* now) const {
-        for (int k = 0; k < K; ++k) now[k] = f16{};
-        for (std::int32_t e = events.starts[t], end = events.starts[t + 1]; e < end; ++e) {
-            const float* from = rows + static_cast<std::size_t>(events.inputs[e]) * (K * kLanes);
-            for (int k = 0; k < K; ++k) now[k] += *reinterpret_cast<const f16*>(from + k * kLanes);
-        }
+        RowSum<K> sum;
+        for (std::int32_t e = events.starts[t], end = events.starts[t + 1]; e < end; ++e)
+            sum.add(rows + static_cast<std::size_t>(events.inputs[e]) * (K * kLanes));
+        alignas(64) float sums[K * kLanes];
+        sum.store(sums);
+        for (int k = 0; k < K; ++k) now[k] = load(sums + k * kLanes);
     }
 };
 
@@ -158,12 +159,10 @@ static void forward_lateral(const float* current, std::size_t stride, const Neur
 template <int K>
 static void current_rows(const ByStep& events, const float* rows, int vectors, int n_steps, float* current) {
     for (int t = 0; t < n_steps; ++t) {
-        f16 now[K] = {};
-        for (std::int32_t e = events.starts[t], end = events.starts[t + 1]; e < end; ++e) {
-            const float* from = rows + static_cast<std::size_t>(events.inputs[e]) * vectors * kLanes;
-            for (int k = 0; k < K; ++k) now[k] += load(from + k * kLanes);
-        }
-        for (int k = 0; k < K; ++k) store(current + static_cast<std::size_t>(t) * vectors * kLanes + k * kLanes, now[k]);
+        RowSum<K> sum;
+        for (std::int32_t e = events.starts[t], end = events.starts[t + 1]; e < end; ++e)
+            sum.add(rows + static_cast<std::size_t>(events.inputs[e]) * vectors * kLanes);
+        sum.store(current + static_cast<std::size_t>(t) * vectors * kLanes);
     }
 }
 

@@ -77,6 +77,33 @@ SPIKE_INLINE f16 choose(Mask m, f16 yes, f16 no) {
 }
 #endif
 
+// Sums of K * 16 floats in registers of the machine's own width: GCC keeps wider ones in memory.
+#if defined(__AVX512F__)
+constexpr int kOwnLanes = 16;
+#elif defined(__AVX__)
+constexpr int kOwnLanes = 8;
+#else
+constexpr int kOwnLanes = 4;
+#endif
+template <int K>
+struct RowSum {
+    typedef float Own __attribute__((vector_size(kOwnLanes * 4), aligned(4), may_alias));
+    static constexpr int kParts = K * kLanes / kOwnLanes;
+    Own part[kParts] = {};
+
+    SPIKE_INLINE_MEMBER void add(const float* from) {
+        for (int k = 0; k < kParts; ++k) part[k] += *reinterpret_cast<const Own*>(from + k * kOwnLanes);
+    }
+    SPIKE_INLINE_MEMBER void add(const float* from, float count) {
+        for (int k = 0; k < kParts; ++k) part[k] += count * *reinterpret_cast<const Own*>(from + k * kOwnLanes);
+    }
+    SPIKE_INLINE_MEMBER void store(float* to) const {
+        for (int k = 0; k < kParts; ++k) *reinterpret_cast<Own*>(to + k * kOwnLanes) = part[k];
+    }
+};
+// The most vectors of 16 that RowSum keeps in registers.
+constexpr int kMostRows = kOwnLanes == 16 ? 8 : kOwnLanes / 2;
+
 // The lanes' sum, in one order on every machine.
 SPIKE_INLINE float sum(f16 v) {
     alignas(64) float a[kLanes];
