@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from bitspike.coding import Direct, EventBins, Poisson
 from bitspike.data.augment import Augment
+from bitspike.data.distortion import Distortion
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import LIF, Optimizer
@@ -64,12 +65,13 @@ hm2bp_mnist_binary = replace(
 hm2bp_mnist_cnn = replace(
     hm2bp_mnist,
     name="hm2bp-mnist-cnn",
+    augment=Distortion(),
     coding=Direct(32, 2.27),
-    network=LIF(("15C5", "P2", "40C5", "P2", "300"), (2.5, 1.5, 6.0, 3.0, 6.0, 5.0), tau_m=8.0, tau_s=2.0),
+    network=LIF(("15C5", "P2", "40C5", "P2", "300"), (5.0, 2.0, 12.0, 4.0, 10.0, 5.0), tau_m=8.0, tau_s=2.0),
     weights=replace(_REAL, conv=(-0.5, 0.5)),
     rule=HM2BP(desired=12.0, undesired=1.0, margin=1.0),
     optimizer=Optimizer(lr=5e-3),
-    training=Training(epochs=60, batch_size=64),
+    training=Training(epochs=30, batch_size=64),
 )
 
 hm2bp_emnist = replace(

@@ -105,7 +105,10 @@ class HM2BP:
     def init(
         self, experiment: Experiment, task: Task, generator: torch.Generator
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Uniform latents; `optimizer.lr` is the step of all weights, thresholds are constants (section 6.10)."""
+        """Uniform latents; `optimizer.lr` is the step of all weights, thresholds are constants (section 6.10).
+
+        Adam's `weight_decay` is decoupled (AdamW): w <- w (1 - lr * weight_decay).
+        """
         coding, network = experiment.coding, experiment.network
         assert isinstance(network, LIF)
         n_inputs = coding.n_channels(task.n_inputs) if isinstance(coding, Poisson) else task.n_inputs
@@ -120,7 +123,7 @@ class HM2BP:
             return model, torch.optim.SGD(
                 model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
             )
-        adam = torch.optim.Adam(
+        adam = torch.optim.AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
         return model, adam
