@@ -15,13 +15,21 @@ from bitspike.recipes.first_spike_race import (
 from bitspike.recipes.hm2bp import (
     hm2bp_digits,
     hm2bp_emnist,
+    hm2bp_fsdd,
     hm2bp_mnist,
     hm2bp_mnist_binary,
     hm2bp_mnist_cnn,
     hm2bp_mnist_poisson,
     hm2bp_nmnist,
+    hm2bp_ti46,
 )
-from bitspike.recipes.hm2bp_paper import hm2bp_emnist_paper, hm2bp_mnist_paper
+from bitspike.recipes.hm2bp_paper import (
+    hm2bp_emnist_paper,
+    hm2bp_mnist_cnn_paper,
+    hm2bp_mnist_paper,
+    hm2bp_nmnist_paper,
+    hm2bp_ti46_paper,
+)
 from bitspike.recipes.s4nn_paper import bs4nn_mnist_paper, s4nn_mnist_paper
 
 RECIPES: dict[str, Experiment] = {
@@ -41,7 +49,12 @@ RECIPES: dict[str, Experiment] = {
     "hm2bp-mnist-cnn": hm2bp_mnist_cnn,
     "hm2bp-nmnist": hm2bp_nmnist,
     "hm2bp-emnist": hm2bp_emnist,
+    "hm2bp-fsdd": hm2bp_fsdd,
+    "hm2bp-ti46": hm2bp_ti46,
     "hm2bp-mnist-paper": hm2bp_mnist_paper,
+    "hm2bp-mnist-cnn-paper": hm2bp_mnist_cnn_paper,
+    "hm2bp-nmnist-paper": hm2bp_nmnist_paper,
+    "hm2bp-ti46-paper": hm2bp_ti46_paper,
     "hm2bp-emnist-paper": hm2bp_emnist_paper,
     "bs4nn-mnist-paper": bs4nn_mnist_paper,
     "s4nn-mnist-paper": s4nn_mnist_paper,

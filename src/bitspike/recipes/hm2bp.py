@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bitspike.coding import Direct, EventBins, Poisson
+from bitspike.coding import Cochlea, Direct, EventBins, Poisson
 from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
 from bitspike.experiment import Data, Experiment, Training
@@ -92,3 +92,17 @@ hm2bp_nmnist = Experiment(
     optimizer=Optimizer(lr=5e-3),
     training=Training(epochs=20, batch_size=20),
 )
+
+# Recordings stretched to one window: 150 steps instead of 700.
+hm2bp_fsdd = Experiment(
+    name="hm2bp-fsdd",
+    data=Data("fsdd", validation=1 / 9),
+    coding=Cochlea(150, repeat=5, stretch=True, normalise=True),
+    network=LIF(("800", "800"), (6.0, 20.0, 8.0), tau_m=32.0, tau_s=4.0),
+    weights=_REAL,
+    rule=HM2BP(backward_bin=8),
+    optimizer=Optimizer(lr=1e-2),
+    training=Training(epochs=20, batch_size=32),
+)
+
+hm2bp_ti46 = replace(hm2bp_fsdd, name="hm2bp-ti46", data=Data("ti46-alpha", validation=1 / 9))

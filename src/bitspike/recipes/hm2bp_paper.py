@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bitspike.coding import Poisson
+from bitspike.coding import Cochlea, EventBins, Poisson
+from bitspike.data.distortion import Distortion
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import LIF, Optimizer
@@ -37,4 +38,37 @@ hm2bp_mnist_paper = Experiment(
 
 hm2bp_emnist_paper = replace(
     hm2bp_mnist_paper, name="hm2bp-emnist-paper", data=Data("emnist", validation=1 / 12)
+)
+
+hm2bp_mnist_cnn_paper = replace(
+    hm2bp_mnist_paper,
+    name="hm2bp-mnist-cnn-paper",
+    augment=Distortion(share="epoch"),
+    coding=Poisson(400),  # drawn anew, for every presentation has another image
+    network=replace(
+        _LIF,
+        hidden=("15C5", "P2", "40C5", "P2", "300"),
+        thresholds=(5.0, 2.0, 12.0, 4.0, 10.0, 10.0),
+        epsilon=0.0,
+    ),
+    rule=replace(_RULE, reg=0.0),
+)
+
+hm2bp_nmnist_paper = replace(
+    hm2bp_mnist_paper,
+    name="hm2bp-nmnist-paper",
+    data=Data("nmnist", validation=1 / 12),
+    coding=EventBins(540, 600),
+    network=replace(_LIF, thresholds=(15.0, 15.0)),
+    rule=replace(_RULE, reg_beta=0.01),
+)
+
+hm2bp_ti46_paper = replace(
+    hm2bp_mnist_paper,
+    name="hm2bp-ti46-paper",
+    data=Data("ti46-alpha", validation=1 / 12),
+    coding=Cochlea(700),
+    network=replace(_LIF, hidden=("800", "800"), thresholds=(10.0, 8.0, 8.0), tau_m=128.0),
+    rule=replace(_RULE, reg=0.0),
+    optimizer=Optimizer(lr=5e-3, schedule="inverse-sqrt"),
 )
