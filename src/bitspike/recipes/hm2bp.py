@@ -98,10 +98,10 @@ hm2bp_fsdd = Experiment(
     name="hm2bp-fsdd",
     data=Data("fsdd", validation=1 / 9),
     coding=Cochlea(150, repeat=5, stretch=True, normalise=True),
-    network=LIF(("800", "800"), (6.0, 20.0, 8.0), tau_m=32.0, tau_s=4.0),
+    network=LIF(("800", "800"), (5.0, 10.0, 3.0), tau_m=32.0, tau_s=4.0),
     weights=_REAL,
     rule=HM2BP(backward_bin=8),
-    optimizer=Optimizer(lr=1e-2),
+    optimizer=Optimizer(lr=5e-3),
     training=Training(epochs=20, batch_size=32),
 )
 
