@@ -83,6 +83,10 @@ class SpikeTrainNetwork(nn.Module):
     def signal(self, inputs: Any, generator: torch.Generator | None = None) -> Signal:
         """Coded inputs as they enter the first layer; with a generator, Poisson trains are drawn anew."""
         if isinstance(inputs, SpikeList):
+            if backends.resolve(self.backend) == "native":
+                fields = inputs.steps, inputs.channels, inputs.offsets, inputs.n_steps, inputs.n_channels
+                listed: Spikes = function.implementation("native").from_list(*fields)
+                return listed
             return Spikes(torch.from_numpy(inputs.words()), inputs.n_channels)
         if isinstance(self.coding, Direct):
             return Current(inputs.float() * (self.coding.rate / 255), self.coding.n_steps)
