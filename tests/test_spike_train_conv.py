@@ -208,6 +208,18 @@ def test_backward_equals_the_reference(op, how, isa):
 
 
 @needs_native
+def test_dense_input_takes_the_dense_convolution():
+    from bitspike.ops.spike_train import native_conv
+
+    x, weight, *_ = _case(OPERATORS[2], density=0.7)
+    slow = reference.forward(OPERATORS[2], x, weight, NEURONS[1])
+    for share in (0.0, 1.0):
+        fast = native_conv.forward(OPERATORS[2], x, weight, NEURONS[1], dense_above=share)
+        assert torch.equal(fast.spikes.bits, slow.spikes.bits)
+        assert torch.equal(fast.membrane, slow.membrane)
+
+
+@needs_native
 @pytest.mark.parametrize("op", [Conv(9, 8, 3, 17, 5, padding=2), Pool(7, 5, 5, 2)], ids=str)
 def test_threads_change_no_bit(op):
     from bitspike.ops.spike_train import native_conv

@@ -1,6 +1,7 @@
 """Convolution and pooling of spike trains by the native kernels: CPU, float32; `native` calls them for maps of spikes.
 
-A convolution adds the taps of its input spikes, in ascending order of input in each step.
+A convolution adds the taps of its input spikes, in ascending order of input in each step. Where the input is denser than
+`DENSE_ABOVE`, a float32 convolution is as fast forward and takes its place.
 """
 
 from __future__ import annotations
@@ -10,24 +11,34 @@ from torch import Tensor
 
 from bitspike import _native
 from bitspike.errors import UsageError
+from bitspike.ops.spike_train import reference
 from bitspike.ops.spike_train.arrays import array, back, lif, result
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Conv, Pool
 from bitspike.ops.spike_train.signals import Adjoint, Result, Spikes
 
+DENSE_ABOVE = 0.5  # share of input bits that are 1
 _ISA = "best"
 
 
-def forward(op: Conv | Pool, x: Spikes, weight: Tensor | None, neuron: Neuron, isa: str = _ISA) -> Result:
-    """See `reference.forward`; the neurons of a map have no lateral inhibition."""
+def forward(
+    op: Conv | Pool,
+    x: Spikes,
+    weight: Tensor | None,
+    neuron: Neuron,
+    isa: str = _ISA,
+    dense_above: float = DENSE_ABOVE,
+) -> Result:
+    """See `reference.forward`; the neurons of a map have no lateral inhibition. `dense_above` as in `native.forward`."""
     if neuron.lateral:
         raise UsageError("lateral inhibition joins the neurons of an output layer, not those of a map")
+    bits, constants, threads = x.bits.numpy(), lif(neuron), torch.get_num_threads()
     taps = None if weight is None else array(weight)
+    if weight is not None and _native.spike_train_count(bits, isa) > dense_above * x.bits[..., 0].numel() * x.n:
+        current = array(reference.input_current(op, x, weight.detach()))
+        return result(_native.spike_train_scan(current, constants, threads, isa), op.n_out)
     return result(
-        _native.spike_train_map_forward(
-            x.bits.numpy(), taps, _geometry(op), lif(neuron), torch.get_num_threads(), isa
-        ),
-        op.n_out,
+        _native.spike_train_map_forward(bits, taps, _geometry(op), constants, threads, isa), op.n_out
     )
 
 
