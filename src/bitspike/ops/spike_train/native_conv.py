@@ -1,7 +1,7 @@
 """Convolution and pooling of spike trains by the native kernels: CPU, float32; `native` calls them for maps of spikes.
 
-A convolution adds the taps of its input spikes, in ascending order of input in each step. Where the input is denser than
-`DENSE_ABOVE`, a float32 convolution is as fast forward and takes its place.
+A convolution adds the taps of its input spikes, in ascending order of input in each step. Where the input is denser
+than `DENSE_ABOVE`, a float32 convolution is as fast forward and takes its place.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ def forward(
     isa: str = _ISA,
     dense_above: float = DENSE_ABOVE,
 ) -> Result:
-    """See `reference.forward`; the neurons of a map have no lateral inhibition. `dense_above` as in `native.forward`."""
+    """See `reference.forward`; a map has no lateral inhibition. `dense_above` as in `native.forward`."""
     if neuron.lateral:
         raise UsageError("lateral inhibition joins the neurons of an output layer, not those of a map")
     bits, constants, threads = x.bits.numpy(), lif(neuron), torch.get_num_threads()
     taps = None if weight is None else array(weight)
-    if weight is not None and _native.spike_train_count(bits, isa) > dense_above * x.bits[..., 0].numel() * x.n:
+    bound = dense_above * len(bits) * x.n_steps * op.n_in
+    if weight is not None and _native.spike_train_count(bits, isa) > bound:
         current = array(reference.input_current(op, x, weight.detach()))
         return result(_native.spike_train_scan(current, constants, threads, isa), op.n_out)
     return result(
