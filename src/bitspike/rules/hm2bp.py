@@ -45,6 +45,8 @@ class HM2BP:
     train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per epoch
     (on).
     `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10, 0.04, 8).
+    `clip_norm`: a batch's gradient is scaled down to this norm (none). Below all norms that occur, every batch weighs the
+    same: near the end few samples have an error, Adam's second moments shrink, and one bad batch could undo a deep net.
     """
 
     desired: float = 35.0
@@ -64,6 +66,7 @@ class HM2BP:
     reg: float = 0.0
     reg_beta: float = 0.04
     reg_limit: float = 8.0
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.undesired < self.desired:
@@ -72,6 +75,8 @@ class HM2BP:
             )
         if self.margin < 0 or self.silent_e < 0 or self.reg < 0:
             raise UsageError("rule.margin, rule.silent_e and rule.reg must not be negative")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UsageError(f"rule.clip_norm is {self.clip_norm}; it must be positive or None")
         if not self.reg_limit > 0:
             raise UsageError(f"rule.reg_limit is {self.reg_limit}; it must be positive")
         if self.cutoff is not None and (not self.cutoff > 0 or self.backward_bin > 1):
@@ -149,6 +154,8 @@ class HM2BP:
             boost.note(batch, ~correct)
         optimiser.zero_grad(set_to_none=True)
         weighted.mean().backward()  # type: ignore[no-untyped-call]
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
         if self.reg:
             for latent in network.latents:
                 assert latent.grad is not None
