@@ -45,8 +45,8 @@ class HM2BP:
     train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per epoch
     (on).
     `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10, 0.04, 8).
-    `clip_norm`: a batch's gradient is scaled down to this norm (none). Below all norms that occur, every batch weighs the
-    same: near the end few samples have an error, Adam's second moments shrink, and one bad batch could undo a deep net.
+    `clip_norm`: a batch's gradient is scaled down to this norm (none). Below all norms that occur, every batch weighs
+    the same: near the end few samples have an error, Adam's second moments shrink, and one bad batch could undo a deep net.
     """
 
     desired: float = 35.0
