@@ -37,16 +37,14 @@ class HM2BP:
     `desired`, `undesired`: target counts of the true class and of the others (5); `margin`: no error within it.
     `spsp`: S-PSP by the simulator's dynamics, or in closed form (closed); `cutoff`: only in closed form and in the slow
     reference: spikes older than so many tau_m are ignored (4); `backward_bin`: steps whose gradient is averaged.
-    `side_effect`: the factor 1 + S (on); `silent_side`: S of silent neurons (code); `silent_e`: S-PSP of silent
-    neurons.
-    `ratio`: pass down e/o_j instead of 1; `pool_scale`: error through a pool divided by its threshold or its area
-    (area).
-    `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a regular
-    train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per epoch
-    (on).
-    `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10, 0.04, 8).
-    `clip_norm`: a batch's gradient is scaled down to this norm (none). Below all norms that occur, every batch weighs
-    the same: near the end few samples have an error, Adam's second moments shrink, and one bad batch could undo a deep net.
+    `side_effect`: the factor 1 + S (on); `silent_side`: S of silent neurons (code); `silent_e`: their S-PSP.
+    `ratio`: pass down e/o_j instead of 1; `pool_scale`: divide the error through a pool by its threshold or its area
+    (area). `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a
+    regular train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per
+    epoch (on). `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10,
+    0.04, 8). `clip_norm`: a batch's gradient is scaled down to this norm (none). Below all norms that occur every batch
+    weighs the same; without it, near the end few samples have an error, Adam's second moments shrink, and one bad batch
+    can undo a deep network.
     """
 
     desired: float = 35.0
