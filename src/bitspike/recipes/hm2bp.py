@@ -69,9 +69,9 @@ hm2bp_mnist_cnn = replace(
     coding=Direct(32, 2.27),
     network=LIF(("15C5", "P2", "40C5", "P2", "300"), (5.0, 2.0, 12.0, 4.0, 10.0, 5.0), tau_m=8.0, tau_s=2.0),
     weights=replace(_REAL, conv=(-0.5, 0.5)),
-    rule=HM2BP(desired=12.0, undesired=1.0, margin=1.0, clip_norm=1.0),
-    optimizer=Optimizer(lr=4e-3),
-    training=Training(epochs=24, batch_size=64),
+    rule=HM2BP(desired=12.0, undesired=1.0, margin=1.0, saturation=0.8, silent_ratio=0.2),
+    optimizer=Optimizer(lr=5e-3),
+    training=Training(epochs=20, batch_size=64),
 )
 
 hm2bp_emnist = replace(
@@ -100,7 +100,7 @@ hm2bp_fsdd = Experiment(
     coding=Cochlea(150, repeat=5, stretch=True, normalise=True),
     network=LIF(("800", "800"), (5.0, 10.0, 3.0), tau_m=32.0, tau_s=4.0),
     weights=_REAL,
-    rule=HM2BP(backward_bin=8),
+    rule=HM2BP(backward_bin=8, silent_ratio=0.1),
     optimizer=Optimizer(lr=5e-3),
     training=Training(epochs=20, batch_size=32),
 )

@@ -38,13 +38,16 @@ class HM2BP:
     `spsp`: S-PSP by the simulator's dynamics, or in closed form (closed); `cutoff`: only in closed form and in the slow
     reference: spikes older than so many tau_m are ignored (4); `backward_bin`: steps whose gradient is averaged.
     `side_effect`: the factor 1 + S (on); `silent_side`: S of silent neurons (code); `silent_e`: their S-PSP.
-    `ratio`: pass down e/o_j instead of 1; `pool_scale`: divide the error through a pool by its threshold or its area
-    (area). `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a
+    `ratio`: pass down e/o_j instead of 1; `pool_scale`: divide the error through a pool by its threshold or area (area).
+    `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a
     regular train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per
     epoch (on). `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10,
-    0.04, 8). `clip_norm`: a batch's gradient is scaled down to this norm (none). Below all norms that occur every batch
-    weighs the same; without it, near the end few samples have an error, Adam's second moments shrink, and one bad batch
-    can undo a deep network.
+    0.04, 8).
+
+    For deep networks, beyond the paper: `silent_ratio`: the ratio through a silent neuron, 1 in the paper, more than any
+    that fires passes on (its e/o_j is about 0.3); `saturation`: a neuron with this share of the spikes that its window
+    holds has no error that asks for more, because it cannot give more: without it one such error stays for good and
+    drives whole maps to their limit; `clip_norm`: a batch's gradient is scaled down to this norm.
     """
 
     desired: float = 35.0
@@ -57,6 +60,8 @@ class HM2BP:
     silent_side: Literal["none", "code"] = "none"
     silent_e: float = 0.1
     ratio: bool = True
+    silent_ratio: float = 1.0
+    saturation: float | None = None
     pool_scale: Literal["threshold", "area"] = "threshold"
     lateral_factor: Literal["off", "clamped", "code"] = "off"
     inject: bool = True
@@ -73,6 +78,12 @@ class HM2BP:
             )
         if self.margin < 0 or self.silent_e < 0 or self.reg < 0:
             raise UsageError("rule.margin, rule.silent_e and rule.reg must not be negative")
+        if not 0 <= self.silent_ratio <= 1:
+            raise UsageError(f"rule.silent_ratio is {self.silent_ratio}; it lies between 0 and 1")
+        if self.saturation is not None and not 0 < self.saturation <= 1:
+            raise UsageError(
+                f"rule.saturation is {self.saturation}; it is a share, above 0 and at most 1, or None"
+            )
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"rule.clip_norm is {self.clip_norm}; it must be positive or None")
         if not self.reg_limit > 0:
@@ -192,7 +203,7 @@ class HM2BP:
     def _micro(self) -> Micro:
         return Micro(
             Adjoint(self.spsp, self.backward_bin), self.cutoff, self.side_effect, self.silent_side, self.silent_e,
-            self.ratio, self.pool_scale, self.lateral_factor,
+            self.ratio, self.silent_ratio, self.saturation, self.pool_scale, self.lateral_factor,
         )  # fmt: skip
 
 

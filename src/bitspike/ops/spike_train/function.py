@@ -7,8 +7,9 @@ With d = dE/do of a layer, nu its threshold, o its counts, e_{i|j} = sum_t R_i(t
     S_i = a_i / (nu o_i)                                a_i = sum_j w_ij e_{i|j}
     d_j = sum_i delta_i w_ij e_{i|j} / o_j              (1 + S and gamma are not passed down)
 
-and where counts are 0: e_{i|j} = silent_e if only i is silent, 0 if j is; the ratio e/o_j is 1; S_i of a silent neuron
-is 0.5 / nu * sum_l w_il ("code") or 0 ("none"). HM2-BP specification, sections 6.1 to 6.7.
+and where counts are 0: e_{i|j} = silent_e if only i is silent, 0 if j is; the ratio e/o_j is 1, or silent_ratio if i is
+silent; S_i of a silent neuron is 0.5 / nu * sum_l w_il ("code") or 0 ("none"). With `saturation`, delta_i < 0 becomes 0
+where o_i >= saturation * (T - 1) / (refractory + 1). HM2-BP specification, sections 6.1 to 6.7.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Micro:
     silent_side: Literal["none", "code"] = "none"
     silent_e: float = 0.1
     ratio: bool = True
+    silent_ratio: float = 1.0
+    saturation: float | None = None
     pool_scale: Literal["threshold", "area"] = "threshold"
     lateral_factor: Literal["off", "clamped", "code"] = "off"
 
@@ -92,6 +95,9 @@ class _Layer(torch.autograd.Function):
         if injected:
             out, counts = inject(out, counts, macro)
         delta = d * (1 / op.size**2 if isinstance(op, Pool) and micro.pool_scale == "area" else 1 / nu)
+        if micro.saturation is not None:
+            most = (out.n_steps - 1) // (neuron.refractory + 1)
+            delta = torch.where((counts >= micro.saturation * most) & (delta < 0), 0, delta)
         fire = (counts > 0).to(d.dtype)
         g = delta
         if micro.side_effect and wants_weight:
@@ -123,10 +129,10 @@ class _Layer(torch.autograd.Function):
             )
         d_in = None
         if wants_error:
-            d_in = reference.transpose(op, delta, weight)
+            through_silent = micro.silent_ratio * reference.transpose(op, delta * (1 - fire), weight)
+            d_in = reference.transpose(op, delta * fire, weight) + through_silent
             if error is not None:
-                silent = reference.transpose(op, delta * (1 - fire), weight)
-                d_in = torch.where(active, error / counts_in.clamp(min=1) + silent, d_in)
+                d_in = torch.where(active, error / counts_in.clamp(min=1) + through_silent, d_in)
         return d_in, d_weight, None, None, None, None, None, None
 
 
