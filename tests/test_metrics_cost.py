@@ -1,29 +1,39 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitspike.coding import SpikeList
 from bitspike.contracts import Prediction
 from bitspike.errors import DataError, UsageError
 from bitspike.metrics import (
+    Work,
+    add_noise,
     delete,
+    delete_trains,
     deletion_curve,
     energy_table,
     energy_uj,
     footprint,
     jitter,
     jitter_curve,
+    jitter_trains,
     model_bytes,
 )
+from bitspike.metrics.energy import n_synapses
 
 
-def test_energy_of_one_synop_by_hand():
-    assert energy_uj(1e6, "binary") == pytest.approx(0.05 + 5 / 32)
-    assert energy_uj(1e6, "real") == pytest.approx(0.9 + 5)
+def test_energy_of_one_operation_by_hand():
+    assert energy_uj(Work(1e6), "binary") == pytest.approx(0.05 + 5 / 32)
+    assert energy_uj(Work(1e6), "real") == pytest.approx(0.9 + 5)
+    assert energy_uj(Work(1e6, input_macs=1e6), "real") == pytest.approx(3.7 + 0.9 + 5)
+    assert energy_uj(Work(1e6, input_macs=1e6), "binary") == pytest.approx(0.1 + 5 / 32)
+    assert energy_uj(Work(0, neuron_updates=1e6), "binary") == pytest.approx(3 * 3.7 + 3 * 0.9)
 
 
 def test_energy_table_names_every_constant_it_uses():
-    table = energy_table(90_000, "binary", (784, 600, 10))
+    table = energy_table(Work(90_000), "binary", n_synapses((784, 600, 10)))
     assert [row["energy_uj"] for row in table["rows"]] == pytest.approx(
         [0.0185625, 2.124, 476_400 * 9.6e-6, 476_400 * 1.55e-6]
     )
@@ -34,10 +44,21 @@ def test_energy_table_names_every_constant_it_uses():
     assert "estimate" in table["note"].lower()
 
 
+def test_energy_table_of_spike_trains_adds_its_parts_up():
+    work = Work(15_000, input_macs=5_000, neuron_updates=8_000)
+    rows = energy_table(work, "real", 60_000)["rows"]
+    parts, total = rows[:3], rows[3]
+    assert [row["operations"] for row in parts] == [10_000, 5_000, 8_000]
+    assert sum(row["energy_uj"] for row in parts) == pytest.approx(total["energy_uj"])
+    assert total["energy_uj"] == pytest.approx(energy_uj(work, "real"))
+    assert rows[4]["operations"] == 10_000  # Loihi multiplies nothing
+    assert "3 x float32 multiply" in parts[2]["parts"]
+
+
 def test_energy_table_without_a_shape_leaves_the_dense_network_out():
-    assert len(energy_table(90_000, "real")["rows"]) == 2
+    assert len(energy_table(Work(90_000), "real")["rows"]) == 2
     with pytest.raises(UsageError, match="widths"):
-        energy_table(1, "binary", (784,))
+        n_synapses((784,))
 
 
 def test_footprint_in_true_bits():
@@ -85,12 +106,62 @@ def test_deletion_loses_the_given_share():
     assert torch.equal(delete(times, 0.0, 8, generator), times)
 
 
+def spike_list(seed: int, share: float = 0.3) -> SpikeList:
+    """Five recordings, the third without a spike, 20 steps of 7 channels; nothing in step 0."""
+    dense = np.random.default_rng(seed).random((5, 20, 7)) < share
+    dense[2] = False
+    dense[:, 0] = False
+    row, step, channel = np.nonzero(dense)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=5))])
+    return SpikeList(step.astype(np.int16), channel.astype(np.int32), offsets, 20, 7)
+
+
+@given(strength=st.integers(0, 30), seed=st.integers(0, 200))
+def test_jittered_trains_stay_in_the_window_and_near_where_they_were(strength, seed):
+    spikes = spike_list(seed)
+    moved = jitter_trains(spikes, strength, torch.Generator().manual_seed(seed)).dense()
+    before = spikes.dense()
+    if strength == 0:
+        assert np.array_equal(moved, before)
+    assert not moved[:, 0].any()
+    assert (moved.sum(1) <= before.sum(1)).all()  # spikes of one channel may meet
+    assert np.array_equal(moved.any(1), before.any(1))
+    near = np.stack([before[:, max(0, t - strength) : t + strength + 1].any(1) for t in range(20)], axis=1)
+    assert not (moved & ~near).any()
+
+
+def test_deleted_trains_are_a_subset_of_the_given_share():
+    generator, spikes = torch.Generator().manual_seed(1), spike_list(1)
+    assert not (delete_trains(spikes, 0.4, generator).dense() & ~spikes.dense()).any()
+    assert np.array_equal(delete_trains(spikes, 0.0, generator).dense(), spikes.dense())
+    assert len(delete_trains(spikes, 1.0, generator).steps) == 0
+    many = SpikeList(
+        np.arange(1, 20_001, dtype=np.int16), np.zeros(20_000, np.int32), np.array([0, 20_000]), 20_001, 1
+    )
+    assert len(delete_trains(many, 0.3, generator).steps) == pytest.approx(14_000, abs=300)
+
+
+def test_noise_on_pixels_has_its_strength_and_stays_uint8():
+    images, generator = torch.full((100, 100), 128, dtype=torch.uint8), torch.Generator().manual_seed(1)
+    noisy = add_noise(images, 0.1, generator)
+    assert noisy.dtype == torch.uint8
+    assert float(noisy.float().std()) == pytest.approx(25.5, abs=1)
+    assert torch.equal(add_noise(images, 0.0, generator), images)
+    assert set(add_noise(images, 50.0, generator).unique().tolist()) >= {0, 255}
+
+
 def test_disturbances_refuse_nonsense():
     times, generator = torch.zeros((1, 1), dtype=torch.int16), torch.Generator()
     with pytest.raises(UsageError, match="negative"):
         jitter(times, -1, 8, generator)
     with pytest.raises(UsageError, match="probability"):
         delete(times, 1.5, 8, generator)
+    with pytest.raises(UsageError, match="negative"):
+        jitter_trains(spike_list(1), -1, generator)
+    with pytest.raises(UsageError, match="probability"):
+        delete_trains(spike_list(1), -0.5, generator)
+    with pytest.raises(UsageError, match="negative"):
+        add_noise(times, -1, generator)
 
 
 def earliest_input(times: torch.Tensor) -> Prediction:

@@ -17,7 +17,7 @@ class Direct:
     """I(t) = W p in every step, p = rate * intensity / 255: the mean of `Poisson` at the same rate, without its noise.
 
     `n_steps` 2 to 32767; `rate` above 0, spikes per step that the current stands for at full intensity (may exceed 1).
-    HM2-BP recipes, section 2.4; a departure from the published input coding.
+    HM2-BP specification, section 8.4; a departure from the published input coding.
     """
 
     of_images: ClassVar[bool] = True

@@ -131,25 +131,32 @@ class SpikeTrainNetwork(nn.Module):
 
     @torch.no_grad()
     def run(self, inputs: Any, backend: str | None = None) -> tuple[Signal, list[Result]]:
-        """The input signal and what every layer does, as decisions are made: the current of a still image is exact.
-
-        I = float32(float64(sum_j w_ji k_j) * (rate / 255)) for uint8 intensities k: the same whatever the order of
-        additions.
-        """
+        """The input signal and what every layer does, as decisions are made; see `current`."""
         signal = first = self.signal(inputs)
         chosen = backends.resolve(backend or self.backend, signal[0].device)
         ops, results = function.implementation(chosen), []
         for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
-            weight = self.weight(index)
             if isinstance(signal, Current):
-                weight64 = None if weight is None else weight.double()
-                current = reference.apply(op, inputs.double(), weight64) * (self.coding.rate / 255)
-                result = ops.scan(current.float()[:, None].expand(-1, signal.n_steps, -1), neuron)
+                result = ops.scan(self.current(index, signal, inputs), neuron)
             else:
-                result = ops.forward(op, signal, weight, neuron)
+                result = ops.forward(op, signal, self.weight(index), neuron)
             results.append(result)
             signal = result.spikes
         return first, results
+
+    @torch.no_grad()
+    def current(self, layer: int, signal: Signal, inputs: Any) -> Tensor:
+        """I(t) of a layer's neurons, `(batch, n_steps, n)`, as decisions are made: that of still images is exact.
+
+        I = float32(float64(sum_j w_ji k_j) * (rate / 255)) for uint8 intensities k, the `inputs` themselves: the same
+        whatever the order of additions. `signal`: what the layer reads.
+        """
+        op, weight = self.operators[layer], self.weight(layer)
+        if not isinstance(signal, Current):
+            return reference.input_current(op, signal, weight)
+        weight64 = None if weight is None else weight.double()
+        current: Tensor = reference.apply(op, inputs.double(), weight64) * (self.coding.rate / 255)
+        return current.float()[:, None].expand(-1, signal.n_steps, -1)
 
     @torch.no_grad()
     def snap(self) -> None:

@@ -9,9 +9,17 @@ from bitspike.metrics.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from bitspike.metrics.energy import energy_table, energy_uj
+from bitspike.metrics.energy import Work, energy_table, energy_uj
 from bitspike.metrics.footprint import Footprint, footprint, model_bytes
-from bitspike.metrics.robustness import delete, deletion_curve, jitter, jitter_curve
+from bitspike.metrics.robustness import (
+    add_noise,
+    delete,
+    delete_trains,
+    deletion_curve,
+    jitter,
+    jitter_curve,
+    jitter_trains,
+)
 from bitspike.metrics.spikes import OverTime, SpikeCost, accuracy_over_time, spike_cost
 from bitspike.metrics.summary import summarise
 
@@ -20,12 +28,15 @@ __all__ = [
     "OverTime",
     "Reliability",
     "SpikeCost",
+    "Work",
     "accuracy",
     "accuracy_over_time",
     "accuracy_tie_optimistic",
+    "add_noise",
     "bootstrap_interval",
     "brier",
     "delete",
+    "delete_trains",
     "deletion_curve",
     "energy_table",
     "energy_uj",
@@ -34,6 +45,7 @@ __all__ = [
     "footprint",
     "jitter",
     "jitter_curve",
+    "jitter_trains",
     "model_bytes",
     "negative_log_likelihood",
     "reliability",

@@ -1,7 +1,7 @@
 """Energy per image, estimated from counted operations and published costs of one operation.
 
 The constants are of one process (45 nm, 0.9 V) and count arithmetic and the read of the weight only: no
-clock, no control, no leakage, no write of a result. Ratios between rows mean more than the figures.
+clock, no control, no leakage, no reads and writes of a neuron's state. Ratios between rows mean more than the figures.
 """
 
 from __future__ import annotations
@@ -38,12 +38,19 @@ FLOAT32_MULTIPLY = Constant("float32 multiply", 3.7, _HOROWITZ, 2014)
 SRAM_32_BITS = Constant("32-bit read from 8 KB SRAM", 5.0, _SZE, 2017)
 LOIHI_SYNOP = Constant("Loihi synaptic operation", 23.6, _DAVIES, 2018)
 
+Weights = Literal["binary", "real"]
+
 _PARTS = {  # what one operation consists of: constant and how often; a weight of b bits costs b/32 of a read
     "binary synop": ((INT16_ADD, 1.0), (SRAM_32_BITS, 1 / 32)),
     "real synop": ((FLOAT32_ADD, 1.0), (SRAM_32_BITS, 1.0)),
     "float32 multiply-add": ((FLOAT32_MULTIPLY, 1.0), (FLOAT32_ADD, 1.0), (SRAM_32_BITS, 1.0)),
     "int8 multiply-add": ((INT8_MULTIPLY, 1.0), (INT32_ADD, 1.0), (SRAM_32_BITS, 8 / 32)),
     "Loihi synop": ((LOIHI_SYNOP, 1.0),),
+    # a grey level times a weight, added to a current: once per image, when images are a constant current
+    "binary input": ((INT32_ADD, 1.0), (SRAM_32_BITS, 1 / 32)),
+    "real input": ((FLOAT32_MULTIPLY, 1.0), (FLOAT32_ADD, 1.0), (SRAM_32_BITS, 1.0)),
+    # v beta_m, x beta_s, x / tau_s; x + I, v + x / tau_s, and the comparison with the threshold
+    "neuron update": ((FLOAT32_MULTIPLY, 3.0), (FLOAT32_ADD, 3.0)),
 }
 
 
@@ -52,49 +59,83 @@ def picojoule(operation: str) -> float:
     return sum(constant.picojoule * share for constant, share in _PARTS[operation])
 
 
-def energy_uj(n_synops: float, weights: Literal["binary", "real"] = "binary") -> float:
-    """Microjoule per image = n_synops * E(synop) * 1e-6; a synop is one add and one read of one weight."""
-    return n_synops * picojoule(f"{weights} synop") * 1e-6
+@dataclass(frozen=True)
+class Work:
+    """Operations of one decision, means over inputs. The last two are those of spike trains only.
+
+    `input_macs`: products of non-zero grey levels and weights when images enter as a constant current, made once per
+    image; they are among the `synops`. `neuron_updates`: neurons times steps.
+    """
+
+    synops: float
+    input_macs: float = 0.0
+    neuron_updates: float = 0.0
+
+    def operations(self, weights: Weights) -> list[tuple[str, str, float]]:
+        """(what, operation, how many), only those that occur."""
+        rows = [
+            ("synaptic operations", f"{weights} synop", self.synops - self.input_macs),
+            ("input current", f"{weights} input", self.input_macs),
+            ("neuron updates", "neuron update", self.neuron_updates),
+        ]
+        return rows[:1] + [row for row in rows[1:] if row[2]]
+
+
+def energy_uj(work: Work, weights: Weights = "binary") -> float:
+    """Microjoule per input: the sum over kinds of operations of their number * E(operation) * 1e-6."""
+    return sum(count * picojoule(operation) * 1e-6 for _, operation, count in work.operations(weights))
 
 
 def energy_table(
-    n_synops: float,
-    weights: Literal["binary", "real"] = "binary",
-    widths: Sequence[int] | None = None,
-    spiking: bool = True,
+    work: Work, weights: Weights = "binary", n_macs: float | None = None, spiking: bool = True
 ) -> dict[str, Any]:
     """The estimate beside others, with every constant used: `{"note", "rows", "constants"}`, JSON-ready.
 
-    Rows are this network, the same synaptic operations on Loihi if it is `spiking` and, with `widths` =
-    (inputs, hidden..., classes), the dense MLP of the same shape, one multiply-add per synapse, in float32
-    and in int8.
+    Rows are this network, one per kind of operation and their sum, the same synaptic operations on Loihi if it is
+    `spiking` and, with `n_macs`, a dense network of the same shape with so many multiply-adds, in float32 and in int8.
     """
-    lines = [("this network", f"{weights} synop", n_synops)]
-    if spiking:
-        lines.append(("same operations on Loihi", "Loihi synop", n_synops))
-    if widths is not None:
-        n_macs = float(n_synapses(widths))
-        lines += [
-            ("dense MLP of the same shape, float32", "float32 multiply-add", n_macs),
-            ("dense MLP of the same shape, int8", "int8 multiply-add", n_macs),
-        ]
-    rows = [
-        {
-            "system": system,
-            "operation": operation,
-            "operations": count,
-            "picojoule": picojoule(operation),
-            "energy_uj": count * picojoule(operation) * 1e-6,
-            "parts": " + ".join(_part(constant, share) for constant, share in _PARTS[operation]),
-        }
-        for system, operation, count in lines
+    own = work.operations(weights)
+    alone = len(own) == 1
+    lines = [
+        ("this network" if alone else f"this network: {what}", operation, count)
+        for what, operation, count in own
     ]
-    used = {constant for _, operation, _ in lines for constant, _ in _PARTS[operation]}
+    after: list[tuple[str, str, float]] = []
+    if spiking:
+        label = "same operations on Loihi" if alone else "the same additions on Loihi, nothing else counted"
+        after.append((label, "Loihi synop", own[0][2]))
+    if n_macs is not None:
+        after += [
+            ("dense network of the same shape, float32", "float32 multiply-add", n_macs),
+            ("dense network of the same shape, int8", "int8 multiply-add", n_macs),
+        ]
+    rows = [_row(*line) for line in (*lines, *after)]
+    if not alone:
+        total = {
+            "system": "this network, in all",
+            "operation": "",
+            "operations": None,
+            "picojoule": None,
+            "parts": "",
+        }
+        rows.insert(len(own), total | {"energy_uj": energy_uj(work, weights)})
+    used = {constant for _, operation, _ in (*own, *after) for constant, _ in _PARTS[operation]}
     return {
         "note": "An estimate, not a measurement: counted operations times published constants; "
         "arithmetic and weight reads only.",
         "rows": rows,
         "constants": [asdict(constant) for constant in sorted(used, key=lambda c: (c.year, c.name))],
+    }
+
+
+def _row(system: str, operation: str, count: float) -> dict[str, Any]:
+    return {
+        "system": system,
+        "operation": operation,
+        "operations": count,
+        "picojoule": picojoule(operation),
+        "energy_uj": count * picojoule(operation) * 1e-6,
+        "parts": " + ".join(_part(constant, share) for constant, share in _PARTS[operation]),
     }
 
 

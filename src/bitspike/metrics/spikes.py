@@ -1,4 +1,7 @@
-"""What a decision costs in time and spikes. Times are in steps; a silent sample decides at `n_steps`."""
+"""What a decision costs in time and spikes. Times are in steps; a silent sample decides at `n_steps`.
+
+Networks of spike trains decide at the end of the window, so all their spikes count.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class SpikeCost:
     spikes: float  # input and hidden spikes up to and including the decision step
     synops: float  # synaptic operations: those spikes times their fan-out
     silent: float  # share of samples without an output spike
-    ties: float  # share of samples whose earliest output spike is shared by two classes or more
+    ties: float  # share of samples whose earliest output spike, or largest count, is shared by two classes or more
 
 
 def spike_cost(prediction: Prediction) -> SpikeCost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -12,19 +12,24 @@ from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
 from bitspike.metrics.accuracy import accuracy, accuracy_tie_optimistic
 from bitspike.metrics.calibration import brier, expected_calibration_error, negative_log_likelihood
-from bitspike.metrics.energy import energy_uj
+from bitspike.metrics.energy import Weights, Work, energy_uj
 from bitspike.metrics.spikes import spike_cost
 
 
 def summarise(
-    prediction: Prediction, labels: Tensor, n_steps: int, weights: Literal["binary", "real"] = "binary"
+    prediction: Prediction,
+    labels: Tensor,
+    n_steps: int,
+    weights: Weights = "binary",
+    input_macs: float = 0.0,
+    neuron_updates: float = 0.0,
 ) -> dict[str, Any]:
     """Accuracy, calibration and cost of decisions on `labels` (n,); definitions in docs/metrics.md.
 
-    Keys: n, n_steps, accuracy, accuracy_tie_optimistic, ece, nll, brier, decision_time, spikes, synops,
-    silent, ties, energy_uj (estimated, for the kind of `weights`). The confidence of the ECE is the
-    probability of the decided class. Raises `DataError` on an empty set, and on decision times beyond
-    `n_steps`.
+    Keys: n, n_steps, accuracy, accuracy_tie_optimistic, ece, nll, brier, decision_time, spikes, synops, silent, ties,
+    energy_uj (estimated, for the kind of `weights`), and input_macs and neuron_updates where given, the two figures of
+    `metrics.energy.Work` that spike trains have. The confidence of the ECE is the probability of the decided class.
+    Raises `DataError` on an empty set, and on decision times beyond `n_steps`.
     """
     require_samples("prediction", prediction.labels, labels)
     latest = int(prediction.decision_time.max())
@@ -41,5 +46,7 @@ def summarise(
         "nll": negative_log_likelihood(prediction.probabilities, labels),
         "brier": brier(prediction.probabilities, labels),
         **asdict(cost),
-        "energy_uj": energy_uj(cost.synops, weights),
+        **({"input_macs": input_macs} if input_macs else {}),
+        **({"neuron_updates": neuron_updates} if neuron_updates else {}),
+        "energy_uj": energy_uj(Work(cost.synops, input_macs, neuron_updates), weights),
     }

@@ -133,13 +133,13 @@ def selective_accuracy(confidence: Array, correct: Array) -> str:
         axes = figure.add_subplot()
         axes.plot(answered[shown] / len(hits), (np.cumsum(hits) / answered)[shown], color=BLUE)
         axes.set(
-            xlabel="share of images answered, most confident first",
+            xlabel="share of inputs answered, most confident first",
             ylabel="accuracy of the answers",
             xlim=(0, 1),
         )
         _percent(axes)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        return to_svg(figure, "selective", "Accuracy by share of images answered")
+        return to_svg(figure, "selective", "Accuracy by share of inputs answered")
 
 
 def over_time(curve: OverTime) -> str:

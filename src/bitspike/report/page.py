@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from bitspike.metrics import accuracy_over_time, bootstrap_interval, energy_table, footprint, reliability
+from bitspike.metrics import (
+    Footprint,
+    Work,
+    accuracy_over_time,
+    bootstrap_interval,
+    energy_table,
+    footprint,
+    reliability,
+)
+from bitspike.metrics.energy import Weights, n_synapses
 from bitspike.report import figures
 from bitspike.report.rasters import spike_rasters
 from bitspike.report.record import RunRecord, read_record
+from bitspike.report.trains import count_histograms, membranes, train_rasters
 from bitspike.training.files import write_atomically
 
 Card = dict[str, str]
@@ -46,12 +56,17 @@ def render(run: RunRecord) -> str:
             figures.accuracy_per_epoch(run.epochs),
             figures.loss_per_epoch(run.epochs),
             figures.firing_per_epoch(run.epochs, len(run.part("network", "hidden") or ()))
-            if run.timed
+            if run.spiking
             else None,
         ),
         errors=_errors(run),
         calibration=_calibration(run),
-        rasters=_svgs(*spike_rasters(run)),
+        rasters=_svgs(*(train_rasters(run) if run.trains else spike_rasters(run))),
+        trains=run.trains,
+        noun=run.noun,
+        membranes=_svgs(*membranes(run)) if run.trains else [],
+        histograms=_svgs(count_histograms(run)),
+        layers=run.layers if any("mean_count" in layer for layer in run.layers) else [],
         time=_time(run),
         robustness=_robustness(run),
         sweep=_sweep(run),
@@ -60,7 +75,9 @@ def render(run: RunRecord) -> str:
         energy=_energy(run),
         size=_size(run),
         experiment=flatten({k: v for k, v in run.experiment.items() if k != "kind"}),
-        evaluation=flatten(run.evaluation, leave_out=("robustness", "threshold_sweep", "calibration.sweep")),
+        evaluation=flatten(
+            run.evaluation, leave_out=("robustness", "threshold_sweep", "calibration.sweep", "layers")
+        ),
         manifest=flatten(run.manifest),
         number=_number,
     )
@@ -75,18 +92,25 @@ def headline(run: RunRecord) -> list[Card]:
             cards.append({"title": title, "value": shown.format(e[key]), "note": note})
 
     add("Accuracy", "accuracy", "{:.2%}", _interval(run))
-    add("Tie-optimistic", "accuracy_tie_optimistic", "{:.2%}", "the papers' rule; needs the label")
+    note = "label among the largest counts" if run.trains else "the papers' rule; needs the label"
+    add("Tie-optimistic", "accuracy_tie_optimistic", "{:.2%}", note)
     add("Calibration error", "ece", "{:.2%}", f"NLL {e['nll']:.3f}" if e.get("nll") is not None else "")
     if e.get("model_bytes"):
         cards.append({"title": "Model file", "value": _bytes(e["model_bytes"]), "note": _smaller(run)})
+    silent = f"{e['silent']:.2%} of {run.noun}s silent" if e.get("silent") is not None else ""
     if run.timed:
-        silent = f"{e['silent']:.2%} of images silent" if e.get("silent") is not None else ""
         add("Decision time", "decision_time", "{:.1f}", f"of {run.n_steps} steps; {silent}".rstrip("; "))
         add("Spikes per image", "spikes", "{:,.0f}", "input and hidden, until the decision")
-    add("Synaptic operations", "synops", "{:,.0f}", "additions per image")
+    if run.trains:
+        cards.append({"title": "Window", "value": f"{run.n_steps} steps", "note": silent})
+        which = "hidden; the input is a current" if e.get("input_macs") else "input and hidden"
+        add(f"Spikes per {run.noun}", "spikes", "{:,.0f}", f"{which}, in the whole window")
+    macs = f"; {e['input_macs']:,.0f} are products of the input" if e.get("input_macs") else ""
+    add("Synaptic operations", "synops", "{:,.0f}", f"additions per {run.noun}{macs}")
+    add("Neuron updates", "neuron_updates", "{:,.0f}", "neurons times steps")
     if e.get("energy_uj"):
         energy = f"{e['energy_uj']:.3g} µJ" if e["energy_uj"] >= 0.1 else f"{e['energy_uj'] * 1000:.3g} nJ"
-        cards.append({"title": "Energy per image", "value": energy, "note": "estimated, see below"})
+        cards.append({"title": f"Energy per {run.noun}", "value": energy, "note": "estimated, see below"})
     return cards
 
 
@@ -116,14 +140,14 @@ def _svgs(*parts: str | None) -> list[Markup]:
 
 def _subtitle(run: RunRecord) -> str:
     hidden = run.part("network", "hidden")
-    shape = "–".join(str(width) for width in run.widths or hidden or ())
+    shape = "–".join(str(width) for width in run.shape or hidden or ())
     parts = [
         run.part("data", "name"),
         shape,
         f"{run.part('weights', 'kind')} weights" if run.part("weights", "kind") else None,
         f"{run.n_steps} steps" if run.n_steps else None,
         f"seed {run.part('seed')}" if run.part("seed") is not None else None,
-        f"{run.evaluation['n']:,} test images" if run.evaluation.get("n") else None,
+        f"{run.evaluation['n']:,} test {run.noun}s" if run.evaluation.get("n") else None,
     ]
     return " · ".join(str(part) for part in parts if part)
 
@@ -155,7 +179,7 @@ def _training(run: RunRecord) -> list[tuple[str, str]]:
     if seconds:
         rows.append(("time", f"{sum(seconds):,.1f} s"))
     if rates:
-        rows.append(("images per second", f"{sum(rates) / len(rates):,.0f}"))
+        rows.append((f"{run.noun}s per second", f"{sum(rates) / len(rates):,.0f}"))
     return rows
 
 
@@ -193,7 +217,7 @@ def _calibration(run: RunRecord) -> list[Markup]:
 
 def _time(run: RunRecord) -> list[Markup]:
     correct, n_steps = _correct(run), run.n_steps
-    if correct is None or n_steps is None or not run.has("decision_time"):
+    if correct is None or n_steps is None or not run.timed or not run.has("decision_time"):
         return []
     times = run.arrays["decision_time"].astype(np.int64)
     curve = accuracy_over_time(torch.from_numpy(times), correct, n_steps)
@@ -202,7 +226,11 @@ def _time(run: RunRecord) -> list[Markup]:
 
 def _robustness(run: RunRecord) -> list[Markup]:
     curves = run.evaluation.get("robustness") or {}
-    labels = {"jitter": "each spike moved by up to ± steps", "deletion": "share of input spikes lost"}
+    labels = {
+        "jitter": "each spike moved by up to ± steps",
+        "deletion": "share of input spikes lost",
+        "noise": "standard deviation of the noise added to pixels, 1: full intensity",
+    }
     return _svgs(
         *(figures.robustness(name, curves[name], labels[name]) for name in labels if curves.get(name))
     )
@@ -225,23 +253,46 @@ def _sweep_rows(run: RunRecord, most: int = 10) -> list[dict[str, Any]]:
 
 
 def _energy(run: RunRecord) -> dict[str, Any] | None:
-    if not run.evaluation.get("synops"):
+    e = run.evaluation
+    if not e.get("synops"):
         return None
-    weights: Literal["binary", "real"] = "real" if run.part("weights", "kind") == "real" else "binary"
-    return energy_table(run.evaluation["synops"], weights, run.widths, spiking=run.timed)
+    work = Work(e["synops"], e.get("input_macs", 0.0), e.get("neuron_updates", 0.0))
+    n_macs = n_synapses(run.widths) if run.widths else None
+    if run.layers:
+        n_macs = sum(layer["synapses"] for layer in run.layers if layer.get("weights"))
+    return energy_table(work, _weights(run), n_macs, spiking=run.spiking)
+
+
+def _weights(run: RunRecord) -> Weights:
+    return "real" if run.part("weights", "kind") == "real" else "binary"
+
+
+def _footprint(run: RunRecord, weights: Weights) -> Footprint | None:
+    """Weights and thresholds of the network; spike trains have one threshold per layer."""
+    if run.widths is not None:
+        return footprint(run.widths, weights)
+    if not run.layers:
+        return None
+    n_weights, n_thresholds = sum(layer.get("weights", 0) for layer in run.layers), len(run.layers) - 1
+    return Footprint(
+        n_weights, n_weights * (1 if weights == "binary" else 32), n_thresholds, n_thresholds * 32
+    )
 
 
 def _size(run: RunRecord) -> list[tuple[str, str, str]]:
     rows = []
-    if run.widths is not None:
-        binary, real = footprint(run.widths), footprint(run.widths, "real")
-        own = binary if run.part("weights", "kind") != "real" else real
+    own, real = _footprint(run, _weights(run)), _footprint(run, "real")
+    if own is not None and real is not None:
         bits = own.synapse_bits // own.synapses
         rows += [
-            ("synapses", f"{own.synapses:,} x {bits} bit", _bytes(own.synapse_bits / 8)),
+            (
+                "weights" if run.trains else "synapses",
+                f"{own.synapses:,} x {bits} bit",
+                _bytes(own.synapse_bits / 8),
+            ),
             ("thresholds", f"{own.thresholds:,} x 32 bit", _bytes(own.threshold_bits / 8)),
         ]
-        if own is binary:
+        if bits == 1:
             rows.append(("the same network in float32", f"{real.synapses:,} x 32 bit", _bytes(real.bytes)))
     if run.evaluation.get("model_bytes"):
         rows.append(
@@ -251,9 +302,8 @@ def _size(run: RunRecord) -> list[tuple[str, str, str]]:
 
 
 def _smaller(run: RunRecord) -> str:
-    if run.widths is None:
-        return ""
-    ratio = footprint(run.widths, "real").bytes / run.evaluation["model_bytes"]
+    real = _footprint(run, "real")
+    ratio = real.bytes / run.evaluation["model_bytes"] if real else 0
     return f"{ratio:.0f} times smaller than float32" if ratio > 1.5 else ""
 
 

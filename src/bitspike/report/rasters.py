@@ -21,10 +21,14 @@ def spike_rasters(run: RunRecord, most: int = 6) -> list[str]:
     """
     if run.n_steps is None or not run.has(*_NEEDED):
         return []
+    return [_raster(run, index, run.n_steps) for index in choose(run, most)]
+
+
+def choose(run: RunRecord, most: int) -> list[int]:
+    """Numbers of `most` examples, a third of them wrong decisions where there are such."""
     right = run.arrays["example_labels"] == run.arrays["example_predicted"]
     wrong = np.flatnonzero(~right)[: most // 3]
-    chosen = [*np.flatnonzero(right)[: most - len(wrong)], *wrong]
-    return [_raster(run, int(index), run.n_steps) for index in chosen]
+    return [int(index) for index in (*np.flatnonzero(right)[: most - len(wrong)], *wrong)]
 
 
 def _raster(run: RunRecord, index: int, n_steps: int) -> str:

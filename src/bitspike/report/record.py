@@ -17,14 +17,6 @@ from bitspike.errors import DataError
 Array = NDArray[Any]
 
 _PER_SAMPLE = ("labels", "predicted", "probabilities", "decision_time", "silent", "n_spikes")
-_PER_EXAMPLE = (
-    "example_images",
-    "example_input_times",
-    "example_hidden_times",
-    "example_output_times",
-    "example_labels",
-    "example_predicted",
-)
 
 
 @dataclass(frozen=True)
@@ -50,15 +42,45 @@ class RunRecord:
         return all(name in self.arrays and self.arrays[name].size for name in names)
 
     @property
-    def timed(self) -> bool:
-        """Does the network decide by spike times? False for the BNN, which sees pixels all at once."""
+    def spiking(self) -> bool:
+        """Do neurons spike? Not in the BNN, which sees pixels all at once."""
         return bool(self.part("coding", "kind") != "Pixel")
+
+    @property
+    def trains(self) -> bool:
+        """Do neurons exchange spike trains, and counts decide at the end of the window?"""
+        return bool(self.part("network", "kind") == "LIF")
+
+    @property
+    def timed(self) -> bool:
+        """Does the first output spike decide?"""
+        return self.spiking and not self.trains
+
+    @property
+    def noun(self) -> str:
+        """What one input is called."""
+        codings = ("FirstSpike", "Pixel", "Direct", "Poisson", None)
+        return "image" if self.part("coding", "kind") in codings else "recording"
 
     @property
     def n_steps(self) -> int | None:
         """Steps of the coding; a spike time of `n_steps` means never."""
         given = self.evaluation.get("n_steps", self.part("coding", "n_steps"))
-        return int(given) if self.timed and given is not None else None
+        return int(given) if self.spiking and given is not None else None
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """A network of spike trains, from the input on: `name`, `threshold` (not the input's), and what
+        `training.examples.activity` found."""
+        found: list[dict[str, Any]] = self.evaluation.get("layers") or []
+        names = ["input", *(self.part("network", "hidden") or []), "output"]
+        thresholds = [None, *(self.part("network", "thresholds") or [])]
+        if not self.trains or not len(found) == len(names) == len(thresholds):
+            return []
+        return [
+            {"name": name, "threshold": threshold} | facts
+            for name, threshold, facts in zip(names, thresholds, found, strict=True)
+        ]
 
     @property
     def sweep(self) -> list[dict[str, Any]]:
@@ -78,9 +100,10 @@ class RunRecord:
 
     @property
     def widths(self) -> tuple[int, ...] | None:
-        """Layer widths (inputs, hidden..., classes) where the arrays tell the outer two."""
+        """Layer widths (inputs, hidden..., classes) of a network without weights that are shared, where the arrays
+        tell the outer two."""
         hidden = self.part("network", "hidden")
-        if hidden is None or not self.has("probabilities"):
+        if self.trains or hidden is None or not self.has("probabilities"):
             return None
         if self.has("example_input_times"):
             n_inputs = self.arrays["example_input_times"].shape[1]
@@ -89,6 +112,14 @@ class RunRecord:
         else:
             return None
         return (n_inputs, *hidden, self.arrays["probabilities"].shape[1])
+
+    @property
+    def shape(self) -> tuple[str, ...] | None:
+        """The network from inputs to classes, as in 64, 8C3, P2, 10; None where its ends are unknown."""
+        if self.layers:
+            hidden = [layer["name"] for layer in self.layers[1:-1]]
+            return (str(self.layers[0]["neurons"]), *hidden, str(self.layers[-1]["neurons"]))
+        return tuple(str(width) for width in self.widths) if self.widths else None
 
 
 def read_record(path: Path) -> RunRecord:
@@ -153,7 +184,7 @@ def _read_arrays(path: Path) -> dict[str, Array]:
         arrays: dict[str, Array] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is not a readable safetensors file: {error}") from error
-    for group in (_PER_SAMPLE, _PER_EXAMPLE):
+    for group in (_PER_SAMPLE, tuple(name for name in arrays if name.startswith("example_"))):
         lengths = {name: len(arrays[name]) for name in group if name in arrays}
         if len(set(lengths.values())) > 1:
             raise DataError(f"{path}: arrays differ in length: {lengths}")

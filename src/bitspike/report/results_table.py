@@ -13,6 +13,7 @@ from bitspike.report.record import RunRecord, read_record
 
 _S4NN = "S4NN, Kheradpisheh & Masquelier, Int. J. Neural Systems 30(6), 2020"
 _BS4NN = "BS4NN, Kheradpisheh, Mirsadeghi & Masquelier, Neural Processing Letters 54, 2022"
+_HM2BP = "HM2-BP, Jin, Zhang & Li, NeurIPS 2018; the best epoch on test data"
 
 # (data, neurons, weights): (accuracy in %, source)
 PUBLISHED: dict[tuple[str, str, str], tuple[float, str]] = {
@@ -22,6 +23,10 @@ PUBLISHED: dict[tuple[str, str, str], tuple[float, str]] = {
     ("fashion", "first spike", "real"): (88.0, f"{_BS4NN} (BS4NN is worse by 0.7)"),
     ("fashion", "first spike", "binary"): (87.3, _BS4NN),
     ("fashion", "BNN", "binary"): (86.4, f"{_BS4NN} (BS4NN is better by 0.9)"),
+    ("mnist", "spike trains", "real"): (98.93, _HM2BP),
+    ("mnist", "spike trains, convolution", "real"): (99.49, _HM2BP),
+    ("nmnist", "spike trains", "real"): (98.88, _HM2BP),
+    ("emnist", "spike trains", "real"): (85.57, _HM2BP),
 }
 
 _COLUMNS = (
@@ -75,27 +80,29 @@ def _row(runs: Sequence[RunRecord]) -> list[str]:
     return [
         str(first.part("name")),
         _data(first),
-        "-".join(str(width) for width in first.widths or hidden),
+        "-".join(str(width) for width in first.shape or hidden),
         str(first.part("weights", "kind") or "–"),
         str(first.part("rule", "kind") or "–"),
         _spread(_values(runs, "accuracy"), 100, 2),
         _spread(_values(runs, "accuracy_tie_optimistic"), 100, 2),
-        _spread(_values(runs, "silent"), 100, 2) if first.timed else "–",
+        _spread(_values(runs, "silent"), 100, 2) if first.spiking else "–",
         _spread(_values(runs, "ece"), 100, 2),
         _spread(_values(runs, "nll"), 1, 3),
-        _spread(_values(runs, "spikes"), 1, 0) if first.timed else "–",
+        _spread(_values(runs, "spikes"), 1, 0) if first.spiking else "–",
         _spread(_values(runs, "synops"), 1, 0),
         _spread(_values(runs, "model_bytes"), 1, 0),
         _spread(seconds, 1, 1),
         ", ".join(str(run.part("seed")) for run in runs),
-        f"{published[0]:.1f}" if published else "–",
+        f"{published[0]:.2f}".removesuffix("0") if published else "–",
     ]
 
 
 def _published(run: RunRecord) -> tuple[float, str] | None:
     data = _data(run)
     family = "fashion" if data.startswith("fashion") else data
-    neurons = "first spike" if run.timed else "BNN"
+    neurons = "first spike" if run.timed else "spike trains" if run.trains else "BNN"
+    if run.trains and any("C" in layer for layer in run.part("network", "hidden") or ()):
+        neurons = "spike trains, convolution"
     return PUBLISHED.get((family, neurons, str(run.part("weights", "kind"))))
 
 

@@ -35,6 +35,7 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "lines.linewidth": 1.6,
+    "path.simplify": False,
     "legend.frameon": False,
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
@@ -66,8 +67,14 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(d|x|y|x1|x2|y1|y2)="[^"]*"', _round, text)
     text = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(url\(|xlink:href=")#', rf"\g<1>#{name}-", text)
     text = text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return text.replace(INK, "currentColor")
+
+
+def _round(attribute: re.Match[str]) -> str:
+    """Coordinates to a hundredth of a point; matplotlib writes six digits."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0])

@@ -1,7 +1,8 @@
-"""Decisions on many images, and what a finished run leaves about its test set."""
+"""Decisions on many inputs, and what a finished run leaves about its test set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,30 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from bitspike.coding import FirstSpike
+from bitspike.coding import Direct, FirstSpike, SpikeList
 from bitspike.contracts import Prediction, Rule, chunks, encode_images
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
-from bitspike.metrics.robustness import deletion_curve, jitter_curve
+from bitspike.layers.spike_train import SpikeTrainNetwork
+from bitspike.metrics.accuracy import accuracy
+from bitspike.metrics.robustness import (
+    add_noise,
+    delete_trains,
+    deletion_curve,
+    jitter_curve,
+    jitter_trains,
+)
 from bitspike.metrics.summary import summarise
+from bitspike.ops.spike_train.operators import Operator
+from bitspike.ops.spike_train.signals import Spikes, unpack
+from bitspike.training.examples import activity, examples
 from bitspike.training.files import write_atomically
 from bitspike.training.randomness import generator
 from bitspike.training.run_folder import RunFolder
 
 BATCH = 1000
-N_EXAMPLES = 12
+N_DISTURBED = 1000
+LOST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 def predict_all(rule: Rule, model: nn.Module, inputs: Any, noise: torch.Generator) -> Prediction:
@@ -42,27 +55,81 @@ def evaluate(
         "silent": prediction.silent,
         "n_spikes": prediction.n_spikes,
     }
-    arrays |= _examples(model, raw, inputs, labels, prediction)
+    arrays |= examples(model, raw, inputs, labels, prediction)
+    extra: dict[str, Any] = {}
+    work: dict[str, float] = {}
+    if isinstance(model, SpikeTrainNetwork):
+        extra["layers"], counts = activity(model, inputs)
+        arrays |= counts
+        work = train_work(model.operators, experiment.coding, inputs)
     owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
     write_atomically(folder.evaluation_arrays, to_safetensors(owned))
-    summary = summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind)
-    if isinstance(experiment.coding, FirstSpike):
-        summary["robustness"] = _robustness(experiment, model, inputs, labels)
-    return summary
+    summary = summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind, **work)
+    curves = _robustness(experiment, model, inputs, labels)
+    return summary | extra | ({"robustness": curves} if curves else {})
 
 
-def _robustness(experiment: Experiment, model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Accuracy when input spikes are shifted by up to J steps (up to half of all steps) or lost with probability p."""
-    n_steps, noise = experiment.coding.n_steps, generator(experiment.seed, "predict")
-    strengths = sorted({round(n_steps * share) for share in (0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2)})
+def train_work(operators: Sequence[Operator], coding: Any, inputs: Any) -> dict[str, float]:
+    """`input_macs` and `neuron_updates` of a network of spike trains, as `summarise` takes them."""
+    macs = 0.0
+    if isinstance(coding, Direct):
+        active = (torch.as_tensor(inputs) > 0).double().mean(0)
+        macs = float(active @ torch.from_numpy(operators[0].fan_out()).double())
+    return {"input_macs": macs, "neuron_updates": float(coding.n_steps * sum(op.n_out for op in operators))}
 
-    def predict(times: Tensor) -> Prediction:
-        return predict_all(experiment.rule, model, times, noise)
 
-    return {
-        "jitter": jitter_curve(predict, inputs, labels, n_steps, strengths, noise),
-        "deletion": deletion_curve(predict, inputs, labels, n_steps, (0.0, 0.05, 0.1, 0.2, 0.3, 0.5), noise),
-    }
+def _robustness(experiment: Experiment, model: nn.Module, inputs: Any, labels: Tensor) -> dict[str, Any]:
+    """Accuracy with disturbed inputs.
+
+    First spikes: shifted by up to J steps (up to half of all steps), or lost with probability p. Spike trains, on the
+    first `N_DISTURBED` inputs: spikes lost; recordings also shifted; still images that are currents get pixel noise.
+    """
+    coding: Any = experiment.coding
+    noise = generator(experiment.seed, "predict")
+
+    def predict(disturbed: Any) -> Prediction:
+        return predict_all(experiment.rule, model, disturbed, noise)
+
+    if isinstance(coding, FirstSpike):
+        return {
+            "jitter": jitter_curve(
+                predict, inputs, labels, coding.n_steps, _steps(coding.n_steps, 16), noise
+            ),
+            "deletion": deletion_curve(predict, inputs, labels, coding.n_steps, LOST, noise),
+        }
+    if not isinstance(model, SpikeTrainNetwork):
+        return {}
+    inputs, labels = inputs[:N_DISTURBED], labels[:N_DISTURBED]
+
+    def curve(disturb: Any, undisturbed: Any, strengths: Sequence[float]) -> list[tuple[float, float]]:
+        return [(s, accuracy(predict(disturb(undisturbed, s, noise)), labels)) for s in strengths]
+
+    if isinstance(coding, Direct):
+        return {"noise": curve(add_noise, inputs, (0.0, 0.1, 0.2, 0.3, 0.5))}
+    trains = inputs if isinstance(inputs, SpikeList) else _spike_list(model, inputs)
+    curves = {"deletion": curve(delete_trains, trains, LOST)}
+    if isinstance(inputs, SpikeList):
+        curves["jitter"] = curve(jitter_trains, trains, _steps(coding.n_steps, 64))
+    return curves
+
+
+def _steps(n_steps: int, finest: int) -> list[int]:
+    """Strengths of jitter: 0 to 8 / `finest` of the duration."""
+    return sorted({round(n_steps * k / finest) for k in (0, 1, 2, 4, 6, 8)})
+
+
+def _spike_list(model: SpikeTrainNetwork, images: Tensor) -> SpikeList:
+    """The trains that images are decided by."""
+    parts = []
+    for part in torch.split(images, 100):
+        signal = model.signal(part)
+        assert isinstance(signal, Spikes)
+        row, step, channel = unpack(signal, torch.bool).numpy().nonzero()
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(part)))]).astype(np.int64)
+        parts.append(
+            SpikeList(step.astype(np.int16), channel.astype(np.int32), offsets, signal.n_steps, signal.n)
+        )
+    return SpikeList.concatenate(parts)
 
 
 def encode(experiment: Experiment, raw: Any) -> Any:
@@ -77,26 +144,3 @@ def encode(experiment: Experiment, raw: Any) -> Any:
         return coding.encode(raw)
     parts = torch.split(torch.tensor(raw).flatten(1), 10 * BATCH)
     return torch.cat([encode_images(coding, part) for part in parts])
-
-
-def _examples(
-    model: nn.Module, raw: Any, inputs: Any, labels: Tensor, prediction: Prediction
-) -> dict[str, Tensor]:
-    """A dozen inputs: the first of each class, then the first ones decided wrongly, then any."""
-    firsts = [int((labels == label).nonzero()[0, 0]) for label in sorted(set(labels.tolist()))]
-    wrong = (prediction.labels != labels).nonzero().flatten().tolist()
-    chosen = list(dict.fromkeys([*firsts[:10], *wrong[:N_EXAMPLES], *range(len(labels))]))[:N_EXAMPLES]
-    examples = {
-        "example_labels": labels[chosen],
-        "example_predicted": prediction.labels[chosen],
-    }
-    if isinstance(raw, np.ndarray):
-        examples["example_images"] = torch.tensor(raw[chosen])
-    spike_times: Any = getattr(model, "spike_times", None)
-    if spike_times is not None:
-        with torch.no_grad():
-            times, *hidden, output = spike_times(inputs[chosen])
-        examples["example_input_times"] = times
-        examples["example_hidden_times"] = torch.cat(hidden, dim=1)
-        examples["example_output_times"] = output
-    return examples

@@ -5,6 +5,8 @@ Section and equation numbers are those of the HM2-BP specification (docs/methods
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -71,8 +73,26 @@ def input_current(op: Operator, x: Signal, weight: Tensor | None) -> Tensor:
 def scan(current: Tensor, neuron: Neuron) -> Result:
     """Run the neurons of `Neuron` on `current` `(batch, n_steps, n)`."""
     batch, n_steps, n = current.shape
-    v, x, counts, tpsp = (current.new_zeros((batch, n)) for _ in range(4))
+    v, counts, tpsp = (current.new_zeros((batch, n)) for _ in range(3))
     spikes = current.new_zeros((batch, n_steps, n), dtype=torch.bool)
+    for v_pre, fired in _steps(current, neuron, spikes):
+        counts += fired
+        tpsp += torch.where(fired, v_pre, 0)
+        v = torch.where(fired, 0, v_pre)
+    return Result(pack(spikes), counts, tpsp, v)
+
+
+def membrane(current: Tensor, neuron: Neuron) -> Tensor:
+    """v_pre(t) of the neurons that `scan` runs: before the reset of a spike, 0 at t = 0; `(batch, n_steps, n)`."""
+    spikes = current.new_zeros(current.shape, dtype=torch.bool)
+    traces = [v_pre for v_pre, _ in _steps(current, neuron, spikes)]
+    return torch.stack([torch.zeros_like(traces[0]), *traces], dim=1)
+
+
+def _steps(current: Tensor, neuron: Neuron, spikes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """v_pre(t) and who fires, for t = 1, 2, ...; notes the latter in `spikes` `(batch, n_steps, n)`."""
+    batch, n_steps, n = current.shape
+    v, x = current.new_zeros((2, batch, n))
     limit = torch.tensor(neuron.threshold, dtype=current.dtype) - torch.tensor(
         neuron.epsilon, dtype=current.dtype
     )
@@ -90,10 +110,8 @@ def scan(current: Tensor, neuron: Neuron) -> Result:
         v = torch.where(recent, 0, v)
         fired = v > limit
         spikes[:, t] = fired
-        counts += fired
-        tpsp += torch.where(fired, v, 0)
+        yield v, fired
         v = torch.where(fired, 0, v)
-    return Result(pack(spikes), counts, tpsp, v)
 
 
 def forward(op: Operator, x: Signal, weight: Tensor | None, neuron: Neuron) -> Result:
@@ -102,7 +120,7 @@ def forward(op: Operator, x: Signal, weight: Tensor | None, neuron: Neuron) -> R
 
 
 def adjoint(spikes: Spikes, neuron: Neuron, how: Adjoint, dtype: torch.dtype = torch.float32) -> Tensor:
-    """R(t) = d a / d I(t) with spike times and resets held fixed, `(batch, n_steps, n)` (recipes, 2.1).
+    """R(t) = d a / d I(t) with spike times and resets held fixed, `(batch, n_steps, n)` (section 8.1).
 
     From the last step down, lam = mu = 0 at first:
         R(t) = mu;  lam <- decay_m * lam;  lam <- 0 if a spike occurred in t-1 .. t-refractory;  lam <- 1 if s(t) = 1;
@@ -159,7 +177,7 @@ def backward(
     weight_scale: Tensor | None,
     error_scale: Tensor | None,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The two sums over time of the backward pass (recipes, 2.2); each is None where its scale is None.
+    """The two sums over time of the backward pass (section 8.2); each is None where its scale is None.
 
     d_weight = gradient, by the weight, of sum_{b,t} weight_scale_b * R_b(t) * (op s_b(t)); dense: sum s_j(t) R_i(t) g_i
     error = sum_t s_bj(t) * (transposed op of error_scale_b * R_b(t))_j, `(batch, n_in)`; None for a constant current

@@ -50,7 +50,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Adjoint:
-    """How the backward pass reads spike times (specification, sections 5.2, 5.3; recipes, 2.1, 2.3).
+    """How the backward pass reads spike times (specification, sections 5.2, 5.3, 8.1, 8.3).
 
     `trace`: the simulator's own dynamics; `closed`: the authors' closed form, without its cut-off at 4 tau_m. `bin`:
     steps over which R is averaged and spikes are summed before they are multiplied; 1 is exact.
