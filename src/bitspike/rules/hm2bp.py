@@ -38,16 +38,16 @@ class HM2BP:
     `spsp`: S-PSP by the simulator's dynamics, or in closed form (closed); `cutoff`: only in closed form and in the slow
     reference: spikes older than so many tau_m are ignored (4); `backward_bin`: steps whose gradient is averaged.
     `side_effect`: the factor 1 + S (on); `silent_side`: S of silent neurons (code); `silent_e`: their S-PSP.
-    `ratio`: pass down e/o_j instead of 1; `pool_scale`: divide the error through a pool by its threshold or area (area).
-    `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a
-    regular train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per
-    epoch (on). `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10,
-    0.04, 8).
+    `ratio`: pass down e/o_j instead of 1; `pool_scale`: divide a pool's error by its threshold or its area (area).
+    `lateral_factor`: correction for the inhibition between outputs (code); `inject`: a silent target gets a regular
+    train in the backward pass. `boost`: weights of wrongly decided samples grow by exp(class error / 20) per epoch
+    (on). `reg`, `reg_beta`, `reg_limit`: exponential regulariser lambda, beta, w_max, added to the gradient (10, 0.04,
+    8).
 
-    For deep networks, beyond the paper: `silent_ratio`: the ratio through a silent neuron, 1 in the paper, more than any
-    that fires passes on (its e/o_j is about 0.3); `saturation`: a neuron with this share of the spikes that its window
-    holds has no error that asks for more, because it cannot give more: without it one such error stays for good and
-    drives whole maps to their limit; `clip_norm`: a batch's gradient is scaled down to this norm.
+    For deep networks, beyond the paper: `silent_ratio`: the ratio through a silent neuron, 1 in the paper, which is
+    more than any that fires passes on (its e/o_j is about 0.3); `saturation`: a neuron with this share of the spikes
+    that its window holds has no error that asks for more: it cannot give more, so such an error would stay for good
+    and drive whole maps to their limit; `clip_norm`: a batch's gradient is scaled down to this norm.
     """
 
     desired: float = 35.0
