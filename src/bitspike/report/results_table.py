@@ -29,15 +29,19 @@ PUBLISHED: dict[tuple[str, str, str], tuple[float, str]] = {
     ("emnist", "spike trains", "real"): (85.57, _HM2BP),
 }
 
+PARTS = {"nmnist-1100": "nmnist", "emnist-47-subset": "emnist"}  # data sets that are parts of others
+
 _COLUMNS = (
-    "recipe", "data", "network", "weights", "rule", "accuracy %", "tie-optimistic %", "silent %", "ECE %", "NLL",
+    "recipe", "data", "network", "weights", "rule", "accuracy %", "95 % interval",
+    "tie-optimistic %", "silent %", "ECE %", "NLL",
     "spikes", "synops", "model bytes", "train seconds", "seeds", "published %",
 )  # fmt: skip
 _TEXT_COLUMNS = 5
 _NOTE = (
     "± is the sample standard deviation over seeds. Published figures are those of the same kind of network, "
     "trained by the authors' rule; they count a tie as right when the label is among the tied, as far as the "
-    "authors' code shows: compare them with the tie-optimistic column."
+    "authors' code shows: compare them with the tie-optimistic column. The interval is that of a test set of this size "
+    "(Wilson). * published for the whole data set; what stands here was measured on a part of it with its own split."
 )
 
 
@@ -84,6 +88,7 @@ def _row(runs: Sequence[RunRecord]) -> list[str]:
         str(first.part("weights", "kind") or "–"),
         str(first.part("rule", "kind") or "–"),
         _spread(_values(runs, "accuracy"), 100, 2),
+        _interval(runs),
         _spread(_values(runs, "accuracy_tie_optimistic"), 100, 2),
         _spread(_values(runs, "silent"), 100, 2) if first.spiking else "–",
         _spread(_values(runs, "ece"), 100, 2),
@@ -93,13 +98,13 @@ def _row(runs: Sequence[RunRecord]) -> list[str]:
         _spread(_values(runs, "model_bytes"), 1, 0),
         _spread(seconds, 1, 1),
         ", ".join(str(run.part("seed")) for run in runs),
-        f"{published[0]:.2f}".removesuffix("0") if published else "–",
+        f"{published[0]:.2f}".removesuffix("0") + "*" * (_data(first) in PARTS) if published else "–",
     ]
 
 
 def _published(run: RunRecord) -> tuple[float, str] | None:
     data = _data(run)
-    family = "fashion" if data.startswith("fashion") else data
+    family = "fashion" if data.startswith("fashion") else PARTS.get(data, data)
     neurons = "first spike" if run.timed else "spike trains" if run.trains else "BNN"
     if run.trains and any("C" in layer for layer in run.part("network", "hidden") or ()):
         neurons = "spike trains, convolution"
@@ -112,6 +117,17 @@ def _data(run: RunRecord) -> str:
 
 def _values(runs: Sequence[RunRecord], key: str) -> list[Any]:
     return [run.evaluation.get(key) for run in runs]
+
+
+def _interval(runs: Sequence[RunRecord]) -> str:
+    """Wilson's 95 % interval of the mean accuracy for as many test inputs as there are: what the test set can tell."""
+    accuracies, n = _values(runs, "accuracy"), runs[0].evaluation.get("n")
+    if not n or None in accuracies:
+        return "–"
+    p, z = mean(accuracies), 1.96
+    centre, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
+    low, high = ((centre + side * half) / (1 + z * z / n) for side in (-1, 1))
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _spread(values: Sequence[float | None], factor: float, digits: int) -> str:
