@@ -51,7 +51,7 @@ hm2bp_mnist_poisson = replace(
     coding=Poisson(400),
     network=LIF(("800",), (40.0, 8.0), tau_m=64.0, tau_s=8.0, refractory=2),
     rule=HM2BP(backward_bin=16),
-    training=Training(epochs=12, batch_size=64),
+    training=Training(epochs=8, batch_size=64),
 )
 
 hm2bp_mnist_binary = replace(
@@ -59,7 +59,7 @@ hm2bp_mnist_binary = replace(
     name="hm2bp-mnist-binary",
     network=LIF(("800",), (34.66, 13.86), tau_m=16.0, tau_s=2.0),
     weights=_BINARY,
-    training=Training(epochs=25, batch_size=64),
+    training=Training(epochs=16, batch_size=64),
 )
 
 hm2bp_mnist_cnn = replace(
@@ -78,7 +78,7 @@ hm2bp_emnist = replace(
     hm2bp_mnist,
     name="hm2bp-emnist",
     data=Data("emnist-47-subset", validation=1 / 12),
-    training=Training(epochs=30, batch_size=64),
+    training=Training(epochs=20, batch_size=64),
 )
 
 # Windows of 3 ms bins: five times fewer steps than published lose nothing visible.
@@ -86,7 +86,7 @@ hm2bp_nmnist = Experiment(
     name="hm2bp-nmnist",
     data=Data("nmnist-1100", validation=1 / 10),
     coding=EventBins(n_steps=108, bin_us=3000),
-    network=LIF(("800",), (15.0, 15.0), tau_m=13.0, tau_s=2.0),
+    network=LIF(("800",), (40.0, 8.0), tau_m=13.0, tau_s=2.0),
     weights=_REAL,
     rule=HM2BP(backward_bin=4),
     optimizer=Optimizer(lr=5e-3),
