@@ -207,3 +207,71 @@ def test_the_gradient_points_where_finite_differences_do(ratio):
         step[j] = 0.05
         differences[j] = (mean_count(weight + step) - mean_count(weight - step)) / 0.1
     assert float(torch.cosine_similarity(variable.grad[:, 0], differences[:, 0], dim=0)) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"undesired": 35.0}, "undesired < desired"),
+        ({"margin": -1.0}, "must not be negative"),
+        ({"silent_ratio": 2.0}, "between 0 and 1"),
+        ({"saturation": 0.0}, "above 0"),
+        ({"clip_norm": 0.0}, "positive or None"),
+        ({"reg_limit": 0.0}, "must be positive"),
+        ({"backward_bin": 0}, "1 or more"),
+        ({"cutoff": 4.0, "backward_bin": 2}, "wants rule.backward_bin = 1"),
+    ],
+)
+def test_settings_that_cannot_be(settings, words):
+    with pytest.raises(UsageError, match=words):
+        HM2BP(**settings)
+
+
+def gradients(micro, d):
+    """Of one layer of 12 x 5, some of whose neurons are silent and some saturated."""
+    torch.manual_seed(4)
+    x = pack(torch.rand(6, 30, 12) < 0.4)
+    weight = (torch.randn(12, 5, dtype=torch.float64) + torch.tensor([-3.0, -1, 0, 1, 5])).requires_grad_()
+    counts = unpack(x, torch.float64).sum(1).requires_grad_()
+    out = layer(Dense(12, 5), x, counts, weight, Neuron(2.0, 8.0, 2.0, 0), micro, "reference")
+    (out.counts * d).sum().backward()
+    return out.counts.detach(), weight.grad, counts.grad
+
+
+def test_saturated_neurons_ask_for_no_more():
+    plain, limited = Micro(), Micro(saturation=0.8)
+    for d in (-1.0, 1.0):
+        o, w, below = gradients(plain, d)
+        _, w_limited, below_limited = gradients(limited, d)
+        saturated = o >= 0.8 * 29
+        assert saturated[:, 4].all()
+        assert not saturated[:, 0].any()
+        changed = (w != w_limited).any(0)
+        assert changed.tolist() == (saturated.any(0) & (d < 0)).tolist()
+        assert not w_limited[:, saturated.all(0)].any() or d > 0
+        assert torch.equal(below, below_limited) == (d > 0)
+
+
+def test_silent_neurons_pass_on_a_share():
+    o, _, whole = gradients(Micro(), 1.0)
+    _, _, none = gradients(Micro(silent_ratio=0.0), 1.0)
+    _, _, half = gradients(Micro(silent_ratio=0.5), 1.0)
+    assert (o == 0).any()
+    assert not torch.equal(whole, none)
+    torch.testing.assert_close(half, (whole + none) / 2)
+
+
+def test_a_clipped_gradient_moves_plain_steps_by_its_norm(digits):
+    experiment = replace(
+        SMALL,
+        rule=replace(SMALL.rule, clip_norm=1e-3),
+        optimizer=Optimizer("sgd", lr=1.0, schedule="constant"),
+    )
+    model, optimiser, inputs, labels, generator = built(experiment, digits)
+    before = [latent.detach().clone() for latent in model.latents]
+    rows = torch.arange(64)
+    experiment.rule.step(model, optimiser, Batch(inputs[rows], labels[rows], rows), generator)
+    moved = (
+        sum(float((a - b.detach()).square().sum()) for a, b in zip(before, model.latents, strict=True)) ** 0.5
+    )
+    assert moved == pytest.approx(1e-3, rel=1e-2)
