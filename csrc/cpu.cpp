@@ -32,6 +32,14 @@ const char* isa_name(Isa isa) {
     }
 }
 
+Isa isa_named(const std::string& name) {
+    const Isa best = best_isa();
+    if (name == "best") return best;
+    for (int isa = 0; isa <= static_cast<int>(best); ++isa)
+        if (name == isa_name(static_cast<Isa>(isa))) return static_cast<Isa>(isa);
+    throw std::invalid_argument("instruction set '" + name + "' is not available; this machine's best is " + isa_name(best));
+}
+
 namespace {
 
 // About a tenth of a millisecond: the pause between two kernels of a training step. Longer would take the processor from

@@ -2,6 +2,8 @@
 #pragma once
 #include <cstddef>
 #include <functional>
+#include <stdexcept>
+#include <string>
 
 namespace bitspike {
 
@@ -10,6 +12,20 @@ enum class Isa { portable = 0, avx2 = 1, avx512 = 2 };
 // The best instruction set of this machine that was compiled in.
 Isa best_isa();
 const char* isa_name(Isa isa);
+// The instruction set of that name, "best" for this machine's; std::invalid_argument where it cannot run here.
+Isa isa_named(const std::string& name);
+
+// The variant of a function or table that was compiled for an instruction set: NAME_portable, NAME_avx2 or NAME_avx512.
+#if defined(__x86_64__) || defined(_M_X64)
+#define BITSPIKE_PICK(isa, name) \
+    ((isa) == bitspike::Isa::avx512 ? name##_avx512 : (isa) == bitspike::Isa::avx2 ? name##_avx2 : name##_portable)
+#else
+#define BITSPIKE_PICK(isa, name) ((void)(isa), name##_portable)
+#endif
+
+inline void require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
 
 // Runs body(part) for part = 0..parts-1, each exactly once, on up to `parts` threads (the caller is one of them);
 // returns when all are done. Which thread runs which part never changes a result: parts own disjoint outputs.

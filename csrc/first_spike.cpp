@@ -17,23 +17,7 @@
 namespace bitspike::first_spike {
 namespace {
 
-const Kernels& choose(const std::string& isa) {
-    const Isa best = best_isa();
-#if defined(__x86_64__) || defined(_M_X64)
-    if (isa == "avx512" && best >= Isa::avx512) return kernels_avx512();
-    if (isa == "avx2" && best >= Isa::avx2) return kernels_avx2();
-    if (isa == "best") {
-        if (best >= Isa::avx512) return kernels_avx512();
-        if (best >= Isa::avx2) return kernels_avx2();
-    }
-#endif
-    if (isa == "portable" || isa == "best") return kernels_portable();
-    throw std::invalid_argument("instruction set '" + isa + "' is not available; this machine's best is " + isa_name(best));
-}
-
-void require(bool condition, const char* message) {
-    if (!condition) throw std::invalid_argument(message);
-}
+const Kernels& choose(const std::string& isa) { return BITSPIKE_PICK(isa_named(isa), kernels)(); }
 
 // Runs one task per tile on up to `threads` threads.
 template <class Body>

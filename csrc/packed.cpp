@@ -44,15 +44,10 @@ class PackedEngine {
         if (n_steps < 1 || n_steps > 32766) throw std::invalid_argument("n_steps must lie between 1 and 32766");
         net_.n_steps = n_steps;
         net_.delay = delay;
-        if (isa == "portable") run_ = run_portable;
-#if defined(__x86_64__) || defined(_M_X64)
-        if (isa == "avx2" && best_isa() >= Isa::avx2) run_ = run_avx2;
-        if (isa == "avx512" && best_isa() >= Isa::avx512) run_ = run_avx512;
-#endif
+        run_ = BITSPIKE_PICK(isa_named(isa), run);
 #if defined(__x86_64__) && defined(__GNUC__)
         net_.counts_bits = __builtin_cpu_supports("avx512vpopcntdq");
 #endif
-        if (!run_) throw std::invalid_argument("this machine cannot run the instruction set " + isa);
     }
 
     // signs (n_in, ceil(n_out / 8)), fires_at (n_out): the neuron fires when U >= fires_at, thresholds (n_out).
@@ -120,7 +115,7 @@ class PackedEngine {
                            Out<std::int64_t> n_spikes, Out<std::int64_t> n_synops) const {
         const std::size_t n = samples(times);
         return go(Inputs{nullptr, nullptr, times.data()}, n, threads,
-                  outputs(n, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
+                  outputs(n, net_.n_classes, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
     }
 
     std::int64_t run_images(In<std::uint8_t> images, int threads, Out<std::int64_t> labels,
@@ -129,7 +124,7 @@ class PackedEngine {
         const std::size_t n = samples(images);
         if (!levels_) throw std::invalid_argument("set_levels has not been called");
         return go(Inputs{images.data(), levels_.get(), nullptr}, n, threads,
-                  outputs(n, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
+                  outputs(n, net_.n_classes, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
     }
 
     // table (256): the step in which a pixel value spikes; never rises with the value.
@@ -191,19 +186,6 @@ class PackedEngine {
         if (!net_.n_layers || x.ndim() != 2 || x.shape(1) != static_cast<std::size_t>(net_.n_in))
             throw std::invalid_argument("inputs have a wrong shape");
         return x.shape(0);
-    }
-
-    Outputs outputs(std::size_t n, Out<std::int64_t>& labels, Out<std::int64_t>& decision_time, Out<bool>& silent,
-                    Out<bool>& tied, Out<float>& potentials, Out<std::int64_t>& n_spikes,
-                    Out<std::int64_t>& n_synops) const {
-        const auto at = [n](auto& array, std::size_t width) {
-            if (!array) return static_cast<decltype(array->data())>(nullptr);
-            if (array->size() != n * width) throw std::invalid_argument("a result array has a wrong size");
-            return array->data();
-        };
-        const std::size_t c = static_cast<std::size_t>(net_.n_classes);
-        return {at(labels, 1), at(decision_time, 1), at(silent, 1),  at(tied, c),
-                at(potentials, c), at(n_spikes, 1),  at(n_synops, 1)};
     }
 
     std::int64_t go(const Inputs& in, std::size_t n, int threads, const Outputs& out) const {

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "packed_outputs.hpp"
+
 namespace bitspike::packed {
 
 enum class Kind { binary, real, narrow_output };
@@ -44,17 +46,6 @@ struct Inputs {
     const std::uint8_t* images;  // (n, n_in) or null
     const Levels* levels;        // with images
     const std::int16_t* times;   // (n, n_in) or null
-};
-
-// Null pointers are results that nobody asked for.
-struct Outputs {
-    std::int64_t* labels;
-    std::int64_t* decision_time;
-    bool* silent;
-    bool* tied;
-    float* potentials;
-    std::int64_t* n_spikes;
-    std::int64_t* n_synops;
 };
 
 // Bytes of scratch memory (aligned to 64) that one part of a run needs; it is zeroed by the run itself.

@@ -42,12 +42,7 @@ class TrainEngine {
     TrainEngine(int n_steps, const std::string& isa) {
         if (n_steps < 2 || n_steps > 32767) throw std::invalid_argument("n_steps must lie between 2 and 32767");
         net_.n_steps = n_steps;
-        if (isa == "portable") run_ = run_portable;
-#if defined(__x86_64__) || defined(_M_X64)
-        if (isa == "avx2" && best_isa() >= Isa::avx2) run_ = run_avx2;
-        if (isa == "avx512" && best_isa() >= Isa::avx512) run_ = run_avx512;
-#endif
-        if (!run_) throw std::invalid_argument("this machine cannot run the instruction set " + isa);
+        run_ = BITSPIKE_PICK(isa_named(isa), run);
     }
 
     TrainEngine(const TrainEngine&) = delete;
@@ -115,7 +110,7 @@ class TrainEngine {
         in.n_pixels = net_.n_in;
         in.scale = scale;
         const std::size_t n = images.shape(0);
-        return go(in, n, threads, outputs(n, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
+        return go(in, n, threads, outputs(n, net_.n_classes, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
     }
 
     std::int64_t run_drawn(In<std::uint8_t, 2> images, In<std::int32_t, 2> limits, int threads, Out<std::int64_t> labels,
@@ -129,7 +124,7 @@ class TrainEngine {
         in.limits = limits.data();
         in.sides = static_cast<int>(limits.shape(0));
         const std::size_t n = images.shape(0);
-        return go(in, n, threads, outputs(n, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
+        return go(in, n, threads, outputs(n, net_.n_classes, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
     }
 
     // Returns -1, or the first recording with a spike outside the window or twice.
@@ -146,7 +141,7 @@ class TrainEngine {
         in.steps = steps.data();
         in.channels = channels.data();
         in.offsets = at;
-        return go(in, n, threads, outputs(n, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
+        return go(in, n, threads, outputs(n, net_.n_classes, labels, decision_time, silent, tied, potentials, n_spikes, n_synops));
     }
 
   private:
@@ -211,19 +206,6 @@ class TrainEngine {
     void check_inputs(std::size_t width) const {
         if (!net_.n_layers || width != static_cast<std::size_t>(net_.n_in))
             throw std::invalid_argument("inputs have a wrong shape");
-    }
-
-    Outputs outputs(std::size_t n, Out<std::int64_t>& labels, Out<std::int64_t>& decision_time, Out<bool>& silent,
-                    Out<bool>& tied, Out<float>& potentials, Out<std::int64_t>& n_spikes,
-                    Out<std::int64_t>& n_synops) const {
-        const auto at = [n](auto& array, std::size_t width) {
-            if (!array) return static_cast<decltype(array->data())>(nullptr);
-            if (array->size() != n * width) throw std::invalid_argument("a result array has a wrong size");
-            return array->data();
-        };
-        const std::size_t c = static_cast<std::size_t>(net_.n_classes);
-        return {at(labels, 1), at(decision_time, 1), at(silent, 1),  at(tied, c),
-                at(potentials, c), at(n_spikes, 1),  at(n_synops, 1)};
     }
 
     std::int64_t go(const Inputs& in, std::size_t n, int threads, const Outputs& out) const {

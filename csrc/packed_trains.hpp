@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "packed_outputs.hpp"
 #include "spike_train_neuron.hpp"
 
 namespace bitspike::packed_trains {
@@ -43,16 +44,6 @@ struct Inputs {
     const std::int16_t* steps;
     const std::int32_t* channels;
     const std::int64_t* offsets;  // (n + 1)
-};
-
-struct Outputs {
-    std::int64_t* labels;
-    std::int64_t* decision_time;
-    bool* silent;
-    bool* tied;
-    float* potentials;
-    std::int64_t* n_spikes;
-    std::int64_t* n_synops;
 };
 
 // Bytes of scratch memory (aligned to 64) that one part of a run needs; its content does not matter.

@@ -22,17 +22,6 @@ template <typename T, int Dim>
 using Array = nb::ndarray<T, nb::ndim<Dim>, nb::c_contig, nb::device::cpu>;
 using Inputs = nb::ndarray<const int16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-Isa isa_of(const std::string& name) {
-    if (name == "auto") return best_isa();
-    for (int isa = 0; isa <= static_cast<int>(best_isa()); ++isa)
-        if (name == isa_name(static_cast<Isa>(isa))) return static_cast<Isa>(isa);
-    throw std::invalid_argument("instruction set '" + name + "' is not there; see instruction_sets()");
-}
-
-void require(bool condition, const char* message) {
-    if (!condition) throw std::invalid_argument(message);
-}
-
 std::tuple<double, int64_t, int64_t, std::vector<int64_t>> step(
     const Inputs& inputs, const Array<const int64_t, 1>& labels, const std::vector<Array<float, 2>>& weights,
     const std::vector<Array<float, 2>>& grads, const std::vector<double>& thresholds, const std::vector<double>& eta,
@@ -66,7 +55,7 @@ std::tuple<double, int64_t, int64_t, std::vector<int64_t>> step(
         require(labels.data()[row] >= 0 && labels.data()[row] < static_cast<int64_t>(before), "a label is out of range");
     const s4nn::Settings settings{n_steps, delay, gamma, decay, mu,
                                   clip ? static_cast<float>(*clip) : std::numeric_limits<float>::infinity(),
-                                  binary, normalise, post, early_target, online, early_stop, threads, isa_of(isa)};
+                                  binary, normalise, post, early_target, online, early_stop, threads, isa_named(isa)};
     nb::gil_scoped_release release;
     const auto result = s4nn::step(inputs.data(), labels.data(), n, layers, alpha.data(),
                                    fired ? fired->data() : nullptr, quota, times_out, settings);
@@ -79,7 +68,7 @@ void layer_times(const Inputs& inputs, const Array<const float, 2>& weight, cons
     require(weight.shape(0) == n_in && threshold.shape(0) == n_out, "inputs, weight and threshold differ in shape");
     require(times.shape(0) == n && times.shape(1) == n_out, "times differ in shape");
     require(n_steps >= 1 && n_steps <= 32766 && (delay == 0 || delay == 1), "n_steps or delay out of range");
-    const Isa chosen = isa_of(isa);
+    const Isa chosen = isa_named(isa);
     nb::gil_scoped_release release;
     s4nn::layer_times(inputs.data(), n, weight.data(), static_cast<int>(n_in), static_cast<int>(n_out), threshold.data(),
                       n_steps, delay, threads, chosen, times.data());
@@ -94,7 +83,7 @@ void layer_backward(const Inputs& inputs, const Inputs& times, const Array<const
     require(delta.shape(0) == n && delta.shape(1) == n_out, "delta differs in shape");
     require(!grad || (grad->shape(0) == n_in && grad->shape(1) == n_out), "grad differs in shape");
     require(!below || (below->shape(0) == n && below->shape(1) == n_in), "below differs in shape");
-    const Isa chosen = isa_of(isa);
+    const Isa chosen = isa_named(isa);
     nb::gil_scoped_release release;
     s4nn::layer_backward(inputs.data(), times.data(), delta.data(), n, weight.data(), static_cast<int>(n_in),
                          static_cast<int>(n_out), n_steps, delay, threads, chosen, grad ? grad->data() : nullptr,

@@ -13,7 +13,6 @@ namespace bitspike::spike_train_conv {
 namespace {
 
 using spike_train::over;
-using spike_train::require;
 using spike_train::scratch;
 using spike_train::SpikeBits;
 
@@ -27,19 +26,7 @@ using Weight = std::optional<In<float, 4>>;
 // height, width, channels, n_filters, size, padding, stride, out_height, out_width
 using Geometry = std::tuple<int, int, int, int, int, int, int, int, int>;
 
-const Kernels& choose(const std::string& isa) {
-    const Isa best = best_isa();
-#if defined(__x86_64__) || defined(_M_X64)
-    if (isa == "avx512" && best >= Isa::avx512) return kernels_avx512();
-    if (isa == "avx2" && best >= Isa::avx2) return kernels_avx2();
-    if (isa == "best") {
-        if (best >= Isa::avx512) return kernels_avx512();
-        if (best >= Isa::avx2) return kernels_avx2();
-    }
-#endif
-    if (isa == "portable" || isa == "best") return kernels_portable();
-    throw std::invalid_argument("instruction set '" + isa + "' is not available; this machine's best is " + isa_name(best));
-}
+const Kernels& choose(const std::string& isa) { return BITSPIKE_PICK(isa_named(isa), kernels)(); }
 
 // First and last + 1 of the `size` places from `first` on that lie in 0..n-1, counted from `first`.
 std::pair<int, int> inside(int first, int size, int n) { return {std::max(0, -first), std::min(size, n - first)}; }

@@ -46,7 +46,7 @@ def step(
     grads: list[Tensor] | None = None,
     times: list[Tensor] | None = None,
     early_stop: bool = True,
-    isa: str = "auto",
+    isa: str = "best",
 ) -> StepSums:
     """One training step, in place: `online` (sample after sample) or one batch, as `reference.online` and
     `.batched`.
@@ -98,7 +98,7 @@ def step(
 
 
 def layer_times(
-    inputs: Tensor, weight: Tensor, threshold: Tensor, n_steps: int, delay: int = 1, *, isa: str = "auto"
+    inputs: Tensor, weight: Tensor, threshold: Tensor, n_steps: int, delay: int = 1, *, isa: str = "best"
 ) -> Tensor:
     """First-spike times of one layer, int16 `(batch, n_in)` to `(batch, n_out)`; see
     `reference.layer_times`."""
@@ -126,7 +126,7 @@ def layer_backward(
     n_steps: int,
     delay: int = 1,
     *,
-    isa: str = "auto",
+    isa: str = "best",
 ) -> tuple[Tensor, Tensor]:
     """Weight gradient sum_b delta_bj M_bij `(n_in, n_out)` and sum_j delta_bj w_ij M_bij `(batch, n_in)`."""
     gradient, below = torch.zeros_like(weight), torch.empty(inputs.shape)
