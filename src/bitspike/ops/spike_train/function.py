@@ -90,7 +90,7 @@ class _Layer(torch.autograd.Function):
         counts_in, weight, bits, counts, tpsp = ctx.saved_tensors
         wants_error, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
         out, nu = Spikes(bits, op.n_out), neuron.threshold
-        gamma = _lateral_factor(out, counts, neuron, micro, macro)
+        gamma = _lateral_factor(out, counts, neuron, micro, macro, ops)
         injected = macro is not None and macro.interval is not None
         if injected:
             out, counts = inject(out, counts, macro)
@@ -209,7 +209,12 @@ def _explicit(
 
 
 def _lateral_factor(
-    out: Spikes, counts: Tensor, neuron: Neuron, micro: Micro, macro: Macro | None
+    out: Spikes,
+    counts: Tensor,
+    neuron: Neuron,
+    micro: Micro,
+    macro: Macro | None,
+    ops: ModuleType = reference,
 ) -> Tensor | None:
     """gamma_j = 1 / (1 - w0^2 sum_{l != j} u_{l|j} u_{j|l} / nu^2 k_j k_l), u_{l|j} = e_{l|j} / o_j (section 6.5).
 
@@ -218,7 +223,11 @@ def _lateral_factor(
     """
     if micro.lateral_factor == "off" or not neuron.lateral or macro is None:
         return None
-    r, s = reference.adjoint(out, neuron, micro.adjoint, counts.dtype), unpack(out, counts.dtype)
+    every_step, s = Adjoint(micro.adjoint.spsp), unpack(out, counts.dtype)
+    if ops is reference:
+        r = reference.adjoint(out, neuron, every_step, counts.dtype)
+    else:
+        r = ops.adjoint(out, neuron, every_step)
     u = torch.einsum("btl,btj->blj", r, s) / counts.clamp(min=1)[:, None]
     fires = counts > 0
     u = torch.where(fires[:, :, None] & fires[:, None, :], u, 1)
