@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.bench import rivals_trains
-from bitspike.bench.spike_trains import OURS, experiment, pixels, rule_step, spikes_of
+from bitspike.bench.spike_trains import OURS, experiment, pixels, rule_step
 from bitspike.bench.subjects import digits
 from bitspike.coding import Poisson
 
@@ -91,5 +91,7 @@ def case(system: str, n_steps: int, hidden: int, batch: int) -> str:
         return "null"
     start = resident("VmRSS")
     labels = torch.from_numpy(data.train_labels[:batch])
-    step = rivals_trains.step(rival, spikes_of(coding, pixels(data, batch)), labels, constant=False)
+    chance = pixels(data, batch).float() * (coding.rate / 255)
+    spikes = torch.empty((n_steps, *chance.shape)).bernoulli_(chance)  # drawing must not be the peak
+    step = rivals_trains.step(rival, spikes, labels, constant=False)
     return json.dumps({"start": start, "kept": kept(step, rival), "peak": resident("VmHWM")})
