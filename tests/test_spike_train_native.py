@@ -20,7 +20,7 @@ from bitspike.errors import UsageError
 from bitspike.ops.spike_train import native, reference
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Dense
-from bitspike.ops.spike_train.signals import Adjoint, Current, Result, Spikes, pack
+from bitspike.ops.spike_train.signals import Adjoint, Current, Result, Spikes, pack, unpack
 
 ISAS = _native.instruction_sets()
 # batch, n_steps, n_in, n_out, refractory
@@ -239,3 +239,13 @@ def test_lists_become_bits() -> None:
     ours = native.from_list(spikes.steps, spikes.channels, offsets, 30, 130)
     np.testing.assert_array_equal(ours.bits.numpy(), spikes.words())
     assert ours.n == 130
+
+
+@pytest.mark.parametrize(("n", "n_steps"), [(1, 1), (65, 9), (130, 33)])
+def test_counts(n, n_steps):
+    torch.manual_seed(n)
+    spikes = pack(torch.rand(3, n_steps, n) < 0.5)
+    expected = unpack(spikes).sum(1)
+    for isa in _native.instruction_sets():
+        assert torch.equal(native.counts(spikes, isa), expected)
+    assert torch.equal(reference.counts(spikes), expected)

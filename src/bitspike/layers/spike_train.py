@@ -175,6 +175,12 @@ class SpikeTrainNetwork(nn.Module):
             self.operators, self.neurons, arrays, self.weights.kind == "binary", self.coding, self.n_steps
         )
 
+    def counts(self, spikes: Spikes) -> Tensor:
+        """Spikes per neuron in the window, `(batch, n)`."""
+        backend = backends.resolve(self.backend, spikes.bits.device)
+        counted: Tensor = function.implementation(backend).counts(spikes)
+        return counted
+
     def decide(self, inputs: Any, backend: str | None = None) -> Prediction:
         """One honest decision per input; see the head of this file."""
         signal, results = self.run(inputs, backend)
@@ -184,7 +190,7 @@ class SpikeTrainNetwork(nn.Module):
         fan_out = [torch.from_numpy(op.fan_out()) for op in self.operators]
         layers = [result.counts.long() for result in results[:-1]]
         if isinstance(signal, Spikes):
-            layers.insert(0, function.counts_of(signal).long())
+            layers.insert(0, self.counts(signal).long())
             n_synops = torch.zeros(len(counts), dtype=torch.int64)
         else:
             n_synops = (signal.values > 0).long() @ fan_out.pop(0)

@@ -21,7 +21,6 @@ from bitspike.contracts import Prediction, chunks
 from bitspike.data.recordings import Events
 from bitspike.layers.spike_train import SpikeTrainNetwork
 from bitspike.ops.spike_train import reference
-from bitspike.ops.spike_train.function import counts_of
 from bitspike.ops.spike_train.signals import Spikes, unpack
 from bitspike.rules.hm2bp import CHUNK
 
@@ -70,7 +69,7 @@ def activity(model: SpikeTrainNetwork, inputs: Any) -> tuple[list[dict[str, Any]
     histograms = torch.zeros((len(widths), n_steps + 1), dtype=torch.int64)
     for part in chunks(inputs, CHUNK):
         signal, results = model.run(part)
-        counts = [counts_of(signal)] if isinstance(signal, Spikes) else []
+        counts = [model.counts(signal)] if isinstance(signal, Spikes) else []
         counts += [result.counts for result in results]
         for layer, count in enumerate(counts, start=len(widths) - len(counts)):
             whole = count.long()
@@ -101,7 +100,7 @@ def activity(model: SpikeTrainNetwork, inputs: Any) -> tuple[list[dict[str, Any]
 @torch.no_grad()
 def _trains(model: SpikeTrainNetwork, inputs: Any) -> dict[str, Tensor]:
     signal, results = model.run(inputs)
-    arrays = _raster(0, signal, counts_of(signal)) if isinstance(signal, Spikes) else {}
+    arrays = _raster(0, signal, model.counts(signal)) if isinstance(signal, Spikes) else {}
     last = len(results)
     for layer, (neuron, result) in enumerate(zip(model.neurons, results, strict=True), start=1):
         arrays |= _raster(layer, result.spikes, result.counts)

@@ -151,13 +151,6 @@ def layer(
     return Output(counts, Spikes(bits, op.n_out), membrane)
 
 
-def counts_of(spikes: Spikes, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Spikes per neuron, `(batch, n)`."""
-    batches = torch.split(spikes.bits, 64)
-    parts = [unpack(Spikes(bits, spikes.n), torch.uint8).sum(1, dtype=torch.int32) for bits in batches]
-    return torch.cat(parts).to(dtype) if parts else torch.zeros((0, spikes.n), dtype=dtype)
-
-
 def _active(x: Signal) -> Tensor:
     """Which inputs take part at all, `(batch, n_in)` bool."""
     if isinstance(x, Current):

@@ -133,6 +133,21 @@ def adjoint_sum(out: Spikes, neuron: Neuron, how: Adjoint, isa: str = _ISA) -> T
     return torch.from_numpy(total[:, 0])
 
 
+def counts(spikes: Spikes, isa: str = _ISA) -> Tensor:
+    """Spikes per neuron, `(batch, n)`: the adjoint of a neuron without memory is 1 where it spikes one step later."""
+    later = _native.spike_train_adjoint(
+        spikes.bits.numpy(),
+        spikes.n,
+        (0.0, 0.0, 1.0, 0, 0),
+        spikes.n_steps,
+        False,
+        torch.get_num_threads(),
+        isa,
+    )
+    first = unpack(Spikes(spikes.bits[:, :1], spikes.n))[:, 0]
+    return torch.from_numpy(later[:, 0]) + first
+
+
 def poisson(
     images: NDArray[np.uint8],
     keys: NDArray[np.uint64],

@@ -167,6 +167,11 @@ def in_bins(x: Tensor, size: int, mean: bool) -> Tensor:
     return padded / lengths
 
 
+def counts(spikes: Spikes) -> Tensor:
+    """Spikes per neuron, `(batch, n)` float32."""
+    return unpack(spikes).sum(1)
+
+
 def backward(
     op: Operator,
     x: Signal,
