@@ -78,7 +78,7 @@ hm2bp_emnist = replace(
     hm2bp_mnist,
     name="hm2bp-emnist",
     data=Data("emnist-47-subset", validation=1 / 12),
-    training=Training(epochs=20, batch_size=64),
+    training=Training(epochs=14, batch_size=64),
 )
 
 # Windows of 3 ms bins: five times fewer steps than published lose nothing visible.
