@@ -124,9 +124,11 @@ class _Layer(torch.autograd.Function):
             )
         active = _active(x) if counts_in is None else counts_in > 0
         if wants_weight and micro.silent_e:
-            d_weight = d_weight + reference.weight_gradient(
-                op, active.to(d.dtype), micro.silent_e * g * (1 - fire)
-            )
+            silent, takes_part = micro.silent_e * g * (1 - fire), active.to(d.dtype)
+            if isinstance(op, Dense):
+                d_weight.addmm_(takes_part.T, silent)
+            else:
+                d_weight += reference.weight_gradient(op, takes_part, silent)
         d_in = None
         if wants_error:
             through_silent = micro.silent_ratio * reference.transpose(op, delta * (1 - fire), weight)
