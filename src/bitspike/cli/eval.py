@@ -74,6 +74,7 @@ def _packed(
 
     from bitspike.contracts import Prediction
     from bitspike.deploy.engine import load
+    from bitspike.ops.packed_trains.network import TrainNetwork
     from bitspike.recipes import RECIPES
 
     packed = load(file, backend)
@@ -89,8 +90,12 @@ def _packed(
     arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
     prediction = Prediction(probabilities=torch.from_numpy(packed.probabilities(decided)), **arrays)
     binary = all(layer.kind != "real" for layer in packed.network.layers)
-    n_steps = packed.network.n_steps
-    return _figures(prediction, dataset, n_steps, "binary" if binary else "real", packed.backend, seconds)
+    network, operators = packed.network, None
+    if isinstance(network, TrainNetwork):
+        operators = [layer.operator for layer in network.layers]
+    work = _work(operators, network.n_steps, getattr(network, "coding", None), inputs)
+    kind = "binary" if binary else "real"
+    return _figures(prediction, dataset, network.n_steps, kind, packed.backend, seconds, work)
 
 
 def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
@@ -103,7 +108,20 @@ def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     _same_classes(prediction.probabilities.shape[1], dataset, run)
     kind, n_steps = experiment.weights.kind, experiment.coding.n_steps
-    return _figures(prediction, dataset, n_steps, kind, "trained model", seconds)
+    operators: Any = getattr(model, "operators", None)
+    work = _work(operators, n_steps, experiment.coding, dataset.test_inputs)
+    return _figures(prediction, dataset, n_steps, kind, "trained model", seconds, work)
+
+
+def _work(operators: Any, n_steps: int, coding: Any, inputs: Any) -> dict[str, float]:
+    """What `summarise` wants to know of a network of spike trains; nothing of another."""
+    from bitspike.coding import Direct
+    from bitspike.metrics.spikes import train_work
+
+    if operators is None:
+        return {}
+    direct = isinstance(coding, Direct)
+    return train_work(operators, n_steps, inputs.reshape(len(inputs), -1) if direct else None)
 
 
 def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
@@ -136,13 +154,19 @@ def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
 
 
 def _figures(
-    prediction: Any, dataset: Dataset, n_steps: int, weights: Any, backend: str, seconds: float
+    prediction: Any,
+    dataset: Dataset,
+    n_steps: int,
+    weights: Any,
+    backend: str,
+    seconds: float,
+    work: dict[str, float],
 ) -> dict[str, Any]:
     import torch
 
     from bitspike.metrics import summarise
 
-    summary = summarise(prediction, torch.from_numpy(dataset.test_labels), n_steps, weights)
+    summary = summarise(prediction, torch.from_numpy(dataset.test_labels), n_steps, weights, **work)
     about = {"data": dataset.name, "note": dataset.note, "backend": backend}
     return {**about, **summary, "seconds": round(seconds, 6)}
 

@@ -182,6 +182,8 @@ def robustness(name: str, points: Sequence[Sequence[float]], xlabel: str) -> str
         axes = figure.add_subplot()
         axes.plot(x, y, color=BLUE, marker="o", markersize=3.5)
         axes.set(xlabel=xlabel, ylabel="accuracy", ylim=(min(0.9, *y) - 0.02, min(1.01, max(y) + 0.03)))
+        if name == "jitter":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _percent(axes)
         return to_svg(figure, f"robustness-{name}", f"Accuracy under {name}")
 

@@ -63,6 +63,7 @@ def render(run: RunRecord) -> str:
         calibration=_calibration(run),
         rasters=_svgs(*(train_rasters(run) if run.trains else spike_rasters(run))),
         trains=run.trains,
+        pictures_of_events=run.has("example_events"),
         noun=run.noun,
         membranes=_svgs(*membranes(run)) if run.trains else [],
         histograms=_svgs(count_histograms(run)),
@@ -105,9 +106,15 @@ def headline(run: RunRecord) -> list[Card]:
         cards.append({"title": "Window", "value": f"{run.n_steps} steps", "note": silent})
         which = "hidden; the input is a current" if e.get("input_macs") else "input and hidden"
         add(f"Spikes per {run.noun}", "spikes", "{:,.0f}", f"{which}, in the whole window")
-    macs = f"; {e['input_macs']:,.0f} are products of the input" if e.get("input_macs") else ""
-    add("Synaptic operations", "synops", "{:,.0f}", f"additions per {run.noun}{macs}")
-    add("Neuron updates", "neuron_updates", "{:,.0f}", "neurons times steps")
+    extra = [
+        f"{e[key]:,.0f} {what}"
+        for key, what in (
+            ("input_macs", "are products of the input"),
+            ("neuron_updates", "neuron updates besides"),
+        )
+        if e.get(key)
+    ]
+    add("Synaptic operations", "synops", "{:,.0f}", "; ".join([f"additions per {run.noun}", *extra]))
     if e.get("energy_uj"):
         energy = f"{e['energy_uj']:.3g} µJ" if e["energy_uj"] >= 0.1 else f"{e['energy_uj'] * 1000:.3g} nJ"
         cards.append({"title": f"Energy per {run.noun}", "value": energy, "note": "estimated, see below"})

@@ -132,7 +132,10 @@ def _picture(run: RunRecord, index: int) -> Array | None:
     off, on = run.arrays["example_events"][index].astype(float)
     total = off + on
     full = float(np.quantile(total[total > 0], 0.9)) if total.any() else 1.0
-    strength, blend = np.clip(total / full, 0, 1), (on / np.maximum(total, 1))[..., None]
+    balance = (on - off) / np.maximum(
+        total, 1
+    )  # mostly near 0 over three saccades: shown three times as strong
+    strength, blend = np.clip(total / full, 0, 1), np.clip(0.5 + 1.5 * balance, 0, 1)[..., None]
     colours = [np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for colour in (BLUE, RED)]
     return np.concatenate([blend * colours[0] + (1 - blend) * colours[1], strength[..., None]], axis=2)
 

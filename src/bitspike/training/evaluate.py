@@ -23,8 +23,8 @@ from bitspike.metrics.robustness import (
     jitter_curve,
     jitter_trains,
 )
+from bitspike.metrics.spikes import train_work
 from bitspike.metrics.summary import summarise
-from bitspike.ops.spike_train.operators import Operator
 from bitspike.ops.spike_train.signals import Spikes, unpack
 from bitspike.training.examples import activity, examples
 from bitspike.training.files import write_atomically
@@ -61,21 +61,13 @@ def evaluate(
     if isinstance(model, SpikeTrainNetwork):
         extra["layers"], counts = activity(model, inputs)
         arrays |= counts
-        work = train_work(model.operators, experiment.coding, inputs)
+        direct = isinstance(experiment.coding, Direct)
+        work = train_work(model.operators, model.n_steps, inputs if direct else None)
     owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
     write_atomically(folder.evaluation_arrays, to_safetensors(owned))
     summary = summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind, **work)
     curves = _robustness(experiment, model, inputs, labels)
     return summary | extra | ({"robustness": curves} if curves else {})
-
-
-def train_work(operators: Sequence[Operator], coding: Any, inputs: Any) -> dict[str, float]:
-    """`input_macs` and `neuron_updates` of a network of spike trains, as `summarise` takes them."""
-    macs = 0.0
-    if isinstance(coding, Direct):
-        active = (torch.as_tensor(inputs) > 0).double().mean(0)
-        macs = float(active @ torch.from_numpy(operators[0].fan_out()).double())
-    return {"input_macs": macs, "neuron_updates": float(coding.n_steps * sum(op.n_out for op in operators))}
 
 
 def _robustness(experiment: Experiment, model: nn.Module, inputs: Any, labels: Tensor) -> dict[str, Any]:
