@@ -25,7 +25,16 @@ def pure_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
-    command = [*pip, "wheel", str(ROOT), *offline, "-C", f"build-dir={folder / 'build'}", "-w", str(folder)]
+    command = [
+        *pip,
+        "wheel",
+        str(ROOT),
+        *offline,
+        "--config-settings",
+        f"build-dir={folder / 'build'}",
+        "-w",
+        str(folder),
+    ]
     broken = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
     done = subprocess.run(command, env=broken, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
