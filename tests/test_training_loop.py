@@ -19,16 +19,18 @@ import torch
 from safetensors.torch import load_file
 
 from bitspike import errors
-from bitspike.coding import FirstSpike, Pixel
+from bitspike.coding import FirstSpike, Pixel, Poisson
 from bitspike.contracts import Batch
 from bitspike.data.augment import Augment
+from bitspike.data.distortion import Distortion
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import Network, Optimizer
+from bitspike.settings import LIF, Network, Optimizer
 from bitspike.training import RunFolder, load_model, resume, train
 from bitspike.training import loop as loop_module
 from bitspike.training.evaluate import predict_all
@@ -177,6 +179,12 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path: Path) -> None:
             "coding": FirstSpike(8),
             "rule": S4NN(gamma=1, thresholds=(5.0, 5.0), alpha=1.0, dead_share=0.05),
             "optimizer": Optimizer("sgd", lr=0.1),
+        },
+        {
+            "coding": Poisson(30, 1.0),
+            "rule": HM2BP(desired=10.0, margin=1.0, boost=True),
+            "network": LIF(("30",), (8.0, 4.0), tau_m=8.0, tau_s=2.0),
+            "augment": Distortion(share="epoch"),
         },
     ],
 )
