@@ -130,10 +130,10 @@ class SpikeTrainNetwork(nn.Module):
         return Run(counts, tuple(firing))
 
     @torch.no_grad()
-    def run(self, inputs: Any, backend: str | None = None) -> tuple[Signal, list[Result]]:
+    def run(self, inputs: Any) -> tuple[Signal, list[Result]]:
         """The input signal and what every layer does, as decisions are made; see `current`."""
         signal = first = self.signal(inputs)
-        chosen = backends.resolve(backend or self.backend, signal[0].device)
+        chosen = backends.resolve(self.backend, signal[0].device)
         ops, results = function.implementation(chosen), []
         for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
             if isinstance(signal, Current):
@@ -181,9 +181,9 @@ class SpikeTrainNetwork(nn.Module):
         counted: Tensor = function.implementation(backend).counts(spikes)
         return counted
 
-    def decide(self, inputs: Any, backend: str | None = None) -> Prediction:
+    def decide(self, inputs: Any) -> Prediction:
         """One honest decision per input; see the head of this file."""
-        signal, results = self.run(inputs, backend)
+        signal, results = self.run(inputs)
         counts, membrane = results[-1].counts, results[-1].membrane
         score = scores(counts, membrane, self.neurons[-1].threshold)
         silent = counts.sum(1) == 0

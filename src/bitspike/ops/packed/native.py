@@ -25,19 +25,24 @@ def default_threads() -> int:
     return int(torch.get_num_threads()) if torch is not None else os.cpu_count() or 1
 
 
+def kernels(isa: str | None) -> tuple[Any, str]:
+    """The native module and an instruction set of this machine, None for its best; `BackendError` without either."""
+    module = _module()
+    if module is None:
+        raise BackendError(
+            "the native engine was not built; reinstall bitspike with a C++ compiler or use the reference"
+        )
+    there = instruction_sets()
+    if isa is not None and isa not in there:
+        raise BackendError(f"instruction set {isa!r} is not available here; this machine has {there}")
+    return module, isa or there[-1]
+
+
 class NativeEngine:
     """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
 
     def __init__(self, network: PackedNetwork, isa: str | None = None) -> None:
-        module = _module()
-        if module is None:
-            raise BackendError(
-                "the native engine was not built; reinstall bitspike with a C++ compiler or use the reference"
-            )
-        there = instruction_sets()
-        if isa is not None and isa not in there:
-            raise BackendError(f"instruction set {isa!r} is not available here; this machine has {there}")
-        self.isa = isa or there[-1]
+        module, self.isa = kernels(isa)
         self._n_classes, self._n_in, self._n_steps = network.n_classes, network.n_in, network.n_steps
         engine = module.PackedEngine(network.n_steps, network.delay, self.isa)
         for index, layer in enumerate(network.layers):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.errors import BackendError, DataError
-from bitspike.ops.packed.native import _module, _threads, instruction_sets
+from bitspike.errors import DataError
+from bitspike.ops.packed.native import _threads, kernels
 from bitspike.ops.packed.network import Array, Decisions
 from bitspike.ops.packed_trains.network import Constant, TrainLayer, TrainNetwork
 from bitspike.ops.packed_trains.reference import check_inputs
@@ -22,15 +22,7 @@ class NativeTrains:
     """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
 
     def __init__(self, network: TrainNetwork, isa: str | None = None) -> None:
-        module = _module()
-        if module is None:
-            raise BackendError(
-                "the native engine was not built; reinstall bitspike with a C++ compiler or use the reference"
-            )
-        there = instruction_sets()
-        if isa is not None and isa not in there:
-            raise BackendError(f"instruction set {isa!r} is not available here; this machine has {there}")
-        self.isa = isa or there[-1]
+        module, self.isa = kernels(isa)
         self._network = network
         self._engine = module.TrainEngine(network.n_steps, self.isa)
         for layer in network.layers:

@@ -44,7 +44,7 @@ def forward(
         current = array(_current(op, x, weight))
         return result(_native.spike_train_constant(current, x.n_steps, lif(neuron), threads, isa), op.n_out)
     if not isinstance(op, Dense):
-        return native_conv.forward(op, x, weight, neuron, isa)
+        return native_conv.forward(op, x, weight, neuron, isa, dense_above)
     assert weight is not None
     bits = x.bits.numpy()
     if _native.spike_train_count(bits, isa) > dense_above * len(bits) * x.n_steps * op.n_in:
