@@ -1,0 +1,36 @@
+"""Counter-based random numbers: equal keys give equal numbers, whatever the order, the device or the threads.
+
+Importing this needs no torch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitspike.coding.poisson import mix64
+
+STEP = np.uint64(0x9E3779B97F4A7C15)
+EPS = 1e-6  # uniform numbers keep this distance from 0 and 1
+
+
+def key(seed: int, step: int, tensor: int) -> int:
+    """The key of one tensor's draw in one step: mix64(mix64(mix64(seed) + step) + tensor), modulo 2^64."""
+    value = np.array([seed & (2**64 - 1)], np.uint64)
+    for part in (0, step, tensor):
+        value = mix64(value + np.uint64(part & (2**64 - 1)))
+    return int(value[0])
+
+
+def uniform(key: int, n: int) -> NDArray[np.float32]:
+    """`n` uniform numbers, float32, at least `EPS` away from 0 and 1.
+
+    Number i: h = the low (i even) or high (i odd) 32 bits of mix64(key + (i // 2 + 1) * STEP), then
+    ((h >> 8) + 0.5) * 2^-24, clipped to [EPS, 1 - EPS].
+    """
+    counter = np.arange(1, (n + 1) // 2 + 1, dtype=np.uint64)
+    words = mix64(np.uint64(key) + counter * STEP)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).reshape(-1)[:n]
+    numbers = ((halves >> np.uint64(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+    clipped: NDArray[np.float32] = numbers.clip(np.float32(EPS), np.float32(1 - EPS))
+    return clipped

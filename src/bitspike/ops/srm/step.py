@@ -1,0 +1,132 @@
+"""What one online learning step takes and gives: constants of a layer, its state, how its latents move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import UsageError
+from bitspike.ops.spike_train.operators import Conv, Dense
+from bitspike.ops.srm.neuron import SRMNeuron
+
+Kind = Literal["real", "straight-through", "hard", "relaxed"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Constants of one layer: what joins it to its input, max-pooling of its potentials, its neuron, its readout.
+
+    `readout` `(n_out, n_readouts)` and `readout_bias` `(n_readouts,)` are +1 or -1, never trained; n_out counts the
+    neurons after pooling. A readout is r = (B S + b) / sqrt(n_out).
+    """
+
+    op: Dense | Conv
+    pool: int
+    neuron: SRMNeuron
+    readout: Tensor
+    readout_bias: Tensor
+
+    @property
+    def n_out(self) -> int:
+        """Neurons after pooling."""
+        if self.pool == 1 or isinstance(self.op, Dense):
+            return self.op.n_out
+        height, width = self.op.out_height // self.pool, self.op.out_width // self.pool
+        return height * width * self.op.n_filters
+
+    @property
+    def scale(self) -> float:
+        """c = 1/sqrt(fan-in)."""
+        return 1 / math.sqrt(math.prod(self.op.weight_shape[:-1]))
+
+    @property
+    def readout_scale(self) -> float:
+        """1/sqrt(n_out)."""
+        return 1 / math.sqrt(self.n_out)
+
+
+class State(NamedTuple):
+    """Traces of a batch: P, Q `(batch, n_in)`, R and the last spikes `(batch, neurons)`, before pooling."""
+
+    p: Tensor
+    q: Tensor
+    r: Tensor
+    s: Tensor
+
+    @staticmethod
+    def zeros(op: Dense | Conv, batch: int, like: Tensor) -> State:
+        """The state before the first step, of the type and on the device of `like`."""
+        p, r = like.new_zeros((batch, op.n_in)), like.new_zeros((batch, op.n_out))
+        return State(p, p.clone(), r, r.clone())
+
+
+class Moments(NamedTuple):
+    """Adam's running means of the gradient and of its square, shaped as the latents."""
+
+    mean: Tensor
+    square: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What a layer learns, changed in place: weights `(*weight_shape)`, biases (one per output channel) or None.
+
+    `prior` is w_0, the natural parameter of the prior, a number or a tensor shaped as the weights (its biases have
+    `prior_bias`); `moments` (of weights, of biases) make the step Adam's.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    prior: Tensor | float = 0.0
+    prior_bias: Tensor | float = 0.0
+    moments: tuple[Moments, Moments | None] | None = None
+
+
+@dataclass(frozen=True)
+class Update:
+    """How a step uses and moves the latents w (BiSNN specification, sections 4 and 5).
+
+    real: W = w. straight-through: W = sign(w), sign(0) = +1. hard: W = +1 where u (1 + exp(-2 w)) < 1, else -1, with u
+    uniform: a draw from Bern(sigmoid(2 w)). relaxed: W = tanh((w + delta)/tau), delta = 0.5 ln(u/(1-u)) (9).
+    w <- w - lr rho (w - w_0) - lr G, with G = g s (Adam: of g s); s is that of (10) where relaxed, else 1.
+    `clip` bounds w afterwards. `box`: half-width of the surrogate, 1 where -box < U <= box. `count`: Adam steps made before.
+    """
+
+    kind: Kind = "straight-through"
+    lr: float = 0.1
+    rho: float = 0.0
+    tau: float = 1.0
+    s_max: float = 1e3
+    stabiliser: Literal["log", "additive"] = "log"
+    clip: float | None = None
+    box: float = 0.5
+    count: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "tau", "s_max", "box"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
+
+
+class Target(NamedTuple):
+    """What readouts are compared with: classes `(batch,)` int64 (cross-entropy), or `(batch, n)` in [0, 1]."""
+
+    values: Tensor
+
+    @property
+    def is_class(self) -> bool:
+        return self.values.dtype == torch.int64
+
+
+class Out(NamedTuple):
+    """Spikes after pooling `(batch, n_out)` floating, readouts `(batch, n_readouts)`, losses `(batch,)`."""
+
+    spikes: Tensor
+    readout: Tensor
+    losses: Tensor
