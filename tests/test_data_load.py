@@ -180,7 +180,7 @@ def test_transposed_images_become_upright(tmp_path: Path) -> None:
 def test_code_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in blocks:
@@ -188,6 +188,8 @@ def test_code_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.Monk
     assert names["parts"].train_labels.shape == (1202,)
     assert names["dataset"].classes == ("0", "1", "2")
     assert names["population"].encode(names["features"]).shape == (100, 48)
+    assert names["targets"].n_classes == 0
+    assert names["images"].shape == (10_000, 2, 10)
     assert names["spikes"].steps.tolist() == [3, 105]
     assert names["spikes"].channels.tolist() == [637, 360]
     assert names["heard"].n_channels == 78

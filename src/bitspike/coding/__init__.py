@@ -7,10 +7,12 @@ from bitspike.coding.first_spike import FirstSpike, first_spike_times, time_tabl
 from bitspike.coding.pixel import Pixel
 from bitspike.coding.poisson import Poisson
 from bitspike.coding.spike_list import SpikeList
+from bitspike.data.cosine import CosinePopulation
 from bitspike.data.population import Population
 
 __all__ = [
     "Cochlea",
+    "CosinePopulation",
     "Direct",
     "EventBins",
     "FirstSpike",

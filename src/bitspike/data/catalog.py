@@ -51,6 +51,7 @@ class Archive:
 class Entry:
     """A data set in `folder`: IDX files in the order of `PARTS`, or archives of recordings, as `kind` says.
 
+    One without files is computed. Without classes it is a regression set.
     A file's URL is a mirror plus its name as `served`. `transposed` marks files whose
     images are stored column by column (EMNIST); loading makes them upright.
     """
@@ -242,6 +243,26 @@ CATALOG: dict[str, Entry] = {
         source="https://catalog.ldc.upenn.edu/LDC93S9 (licensed; its folder ti_alpha with train and test)",
         note="content checked by the number of recordings only: no published SHA-256",
         kind="ti46",
+    ),
+    "moons": Entry(
+        name="moons",
+        title="two moons, 200 + 1,000 points of 2 features, 10 units each",
+        folder="",
+        files=(),
+        classes=("upper", "lower"),
+        licence="computed",
+        source="arXiv:2012.08300",
+        note="synthetic",
+    ),
+    "regression": Entry(
+        name="regression",
+        title="noisy curve with gaps, 60 + 600 points of 1 feature, 20 units",
+        folder="",
+        files=(),
+        classes=(),
+        licence="computed",
+        source="arXiv:2012.08300",
+        note="synthetic",
     ),
 }  # fmt: skip
 

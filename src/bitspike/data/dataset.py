@@ -13,13 +13,14 @@ from bitspike.errors import DataError, UsageError
 
 Images = NDArray[np.uint8]
 Inputs = Any  # Images, Events or Audio: they share len(), .shape and indexing by rows
-Labels = NDArray[np.int64]
+Labels = NDArray[Any]  # int64, places in the classes; float64 targets in [0, 1] where there are no classes
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images uint8 `(n, h, w)`, 0 dark to 255 bright, or recordings; labels int64 `(n,)`, places in `classes`.
 
+    Without classes it is a regression set: labels are targets, float64 `(n,)` in [0, 1].
     `hashes`: SHA-256 of each part's content. `note` names what is special (a subset, lossy), else empty.
     """
 
@@ -33,8 +34,8 @@ class Dataset:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise DataError(f"{self.name}: {len(self.classes)} class; at least 2 are needed to tell apart")
+        if len(self.classes) == 1:
+            raise DataError(f"{self.name}: 1 class; at least 2 are needed to tell apart")
         for part in ("train", "test"):
             inputs, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_labels")
             _check(f"{self.name}, {part} data", inputs, labels, len(self.classes))
@@ -44,7 +45,7 @@ class Dataset:
                 f"{self.test_inputs.shape[1:]}; both must have one shape"
             )
         unseen = np.setdiff1d(self.test_labels, self.train_labels)
-        if unseen.size:
+        if self.classes and unseen.size:
             raise DataError(
                 f"{self.name}: test labels {unseen[:5].tolist()} have no training input to learn from"
             )
@@ -56,12 +57,18 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
+        """0 for a regression set."""
         return len(self.classes)
+
+    @property
+    def n_outputs(self) -> int:
+        """What a network needs: an output per class, one for a target."""
+        return len(self.classes) or 1
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training, validation and test parts: inputs as in `Dataset`, labels int64 `(n,)`."""
+    """Training, validation and test parts: inputs and labels as in `Dataset`."""
 
     train_inputs: Inputs
     train_labels: Labels
@@ -117,10 +124,14 @@ def _check(where: str, inputs: Inputs, labels: Labels, n_classes: int) -> None:
         raise DataError(
             f"{where}: images are {inputs.dtype} of shape {inputs.shape}; give uint8 (n, height, width)"
         )
-    if labels.shape != (len(inputs),) or labels.dtype != np.int64 or not len(labels):
+    kind = np.dtype(np.int64 if n_classes else np.float64)
+    if labels.shape != (len(inputs),) or labels.dtype != kind or not len(labels):
+        meant = "int64 label" if n_classes else "float64 target (no classes are named)"
         raise DataError(
-            f"{where}: {len(inputs)} inputs, labels of shape {labels.shape}; give one int64 label per input"
+            f"{where}: {len(inputs)} inputs, labels of shape {labels.shape}, {labels.dtype}; give one {meant} each"
         )
-    if labels.min() < 0 or labels.max() >= n_classes:
-        index = int(np.argmax((labels < 0) | (labels >= n_classes)))
-        raise DataError(f"{where}: label {labels[index]} of input {index} is outside 0..{n_classes - 1}")
+    most = n_classes - 1 if n_classes else 1
+    good = (labels >= 0) & (labels <= most)  # False for NaN
+    if not good.all():
+        index = int(np.argmin(good))
+        raise DataError(f"{where}: label {labels[index]} of input {index} is outside 0..{most}")

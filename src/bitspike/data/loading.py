@@ -32,10 +32,8 @@ def load(name: str, data_dir: str | Path | None = None, download: bool = True) -
     if name.startswith("idx:"):
         return _own(name, Path(name[4:]).expanduser())
     known = entry(name)
-    if name == "digits":
-        from bitspike.data.digits import digits
-
-        return digits()
+    if not known.files:
+        return _computed(name)
     hashes = {}
     contents = []
     for file in known.files:
@@ -66,6 +64,16 @@ def verify(name: str, data_dir: str | Path | None = None) -> list[files.Check]:
     """Look for a data set's files, without download, and compare their content with the catalogue."""
     known = entry(name)
     return [files.check(known, file, data_dir) for file in known.files]
+
+
+def _computed(name: str) -> Dataset:
+    if name == "digits":
+        from bitspike.data.digits import digits
+
+        return digits()
+    from bitspike.data import synthetic
+
+    return synthetic.moons() if name == "moons" else synthetic.regression()
 
 
 def _checked(part: str, array: NDArray[Any], where: str) -> NDArray[Any]:

@@ -40,7 +40,7 @@ class Population:
     @classmethod
     def fit(cls, features: ArrayLike, units: int = 12) -> Population:
         """Take the ranges from training features `(n, d)`; a constant feature gets the range value +-0.5."""
-        x = _real_features(features)
+        x = real_features(features)
         low, high = x.min(axis=0), x.max(axis=0)
         flat = low == high
         half = np.where(flat, np.maximum(0.5, np.abs(low) * 1e-6), 0.0)
@@ -48,7 +48,7 @@ class Population:
 
     def encode(self, features: ArrayLike) -> NDArray[np.uint8]:
         """Intensities uint8 `(n, d * units)` of real features `(n, d)`; NaN raises `DataError`."""
-        x = _real_features(features)
+        x = real_features(features)
         low, high = np.array(self.low), np.array(self.high)
         if x.shape[1] != low.size:
             raise DataError(f"features have {x.shape[1]} columns; this population was fitted to {low.size}")
@@ -61,7 +61,8 @@ class Population:
         return intensity.reshape(len(x), -1)
 
 
-def _real_features(features: ArrayLike) -> NDArray[np.float64]:
+def real_features(features: ArrayLike) -> NDArray[np.float64]:
+    """Features as a float64 table `(n, d)`; another shape, nothing, NaN and infinity raise `DataError`."""
     try:
         x = np.asarray(features, dtype=np.float64)
     except (TypeError, ValueError) as error:

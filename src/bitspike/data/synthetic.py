@@ -1,13 +1,115 @@
-"""Data sets that are computed: two moons, population coded."""
+"""Data sets that are computed, population coded: two moons and the one-dimensional regression of BiSNN.
+
+Jang, Skatchkovsky and Simeone, "BiSNN", arXiv 2012.08300. Both scale their features to [0, 1] and code them by
+`CosinePopulation`, so that `Poisson(n_steps, rate=1.0)` draws the published trains.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.datasets import make_moons
 
+from bitspike.data.cosine import CosinePopulation, min_max
 from bitspike.data.dataset import Dataset
 from bitspike.data.population import Population
 from bitspike.errors import UsageError
+
+Floats = NDArray[np.float64]
+
+MOONS = CosinePopulation(units=10, width=1.0)
+REGRESSION = CosinePopulation(units=20, width=4.0)
+TRAINED = ((-1.0, 0.0), (1.5, 2.5), (4.0, 5.0))  # the intervals of x with training data, closed and open
+REGRESSION_X = np.arange(-100, 500) / 100  # x of the test rows
+NOISE = 0.1  # standard deviation, of the moons' coordinates and of the regression's training targets
+
+
+def moons(n_train: int = 200, n_test: int = 1000, noise: float = NOISE, seed: int = 0) -> Dataset:
+    """Points of two interleaved half circles: images `(n, 2, 10)`, one row per coordinate; test points are fresh ones.
+
+    `moons_points` are the coordinates behind the rows, in their order.
+    """
+    train, train_labels, test, test_labels = moons_points(n_train, n_test, noise, seed)
+    classes = ("upper", "lower")
+    return Dataset("moons", _moons(train), train_labels, _moons(test), test_labels, classes, note="synthetic")
+
+
+def moons_points(
+    n_train: int = 200, n_test: int = 1000, noise: float = NOISE, seed: int = 0
+) -> tuple[Floats, NDArray[np.int64], Floats, NDArray[np.int64]]:
+    """Training points `(n, 2)` and labels, test points and labels; Gaussian noise of deviation `noise`.
+
+    Each coordinate is scaled by the smallest and largest of the training points, which thereby lie in [0, 1]; a test
+    point may lie a little outside.
+    """
+    if n_train < 4 or n_test < 1:
+        raise UsageError(f"moons: {n_train} training and {n_test} test points; at least 4 and 1 are wanted")
+    if not 0 <= noise < np.inf:
+        raise UsageError(f"moons: noise is {noise}; it is a standard deviation, 0 or more")
+    generator = np.random.RandomState(seed)
+    parts = [make_moons(n, noise=noise, random_state=generator) for n in (n_train, max(n_test, 2))]
+    (train, train_labels), (test, test_labels) = parts
+    low, high = train.min(axis=0), train.max(axis=0)
+    return (
+        min_max(train, low, high),
+        train_labels.astype(np.int64),
+        min_max(test, low, high)[:n_test],
+        test_labels.astype(np.int64)[:n_test],
+    )
+
+
+def moons_grid(n: int = 100) -> tuple[NDArray[np.uint8], Floats]:
+    """The square [0, 1) x [0, 1) of scaled coordinates, to draw confidence on: images `(n * n, 2, 10)`, points.
+
+    Point i * n + j, of float64 `(n * n, 2)`, is (j / n, i / n).
+    """
+    if not 1 <= n <= 10_000:
+        raise UsageError(f"moons_grid: n is {n}; give points per side, 1 to 10000")
+    rows, columns = np.divmod(np.arange(n * n), n)
+    points = np.stack([columns / n, rows / n], axis=1)
+    return _moons(points), points
+
+
+def _moons(points: Floats) -> NDArray[np.uint8]:
+    return MOONS.encode(points).reshape(len(points), 2, MOONS.units)
+
+
+def curve(x: ArrayLike) -> Floats:
+    """f(x) = x - 0.1 x^2 + cos(pi x / 2)."""
+    x = np.asarray(x, np.float64)
+    return np.asarray(x - 0.1 * x**2 + np.cos(np.pi * x / 2))
+
+
+def regression(seed: int = 0) -> Dataset:
+    """60 training points of the noisy curve in three intervals, 600 test points of the curve itself over all of them.
+
+    Images `(n, 1, 20)` of x, targets y, both scaled by `regression_scale`; noisy targets outside [0, 1] become its
+    nearest end. `regression_points` are the unscaled points behind the rows, in their order.
+    """
+    train_x, train_y, test_x, test_y = regression_points(seed)
+    (x_low, x_high), (y_low, y_high) = regression_scale()
+    images = [REGRESSION.encode(min_max(x, x_low, x_high)[:, None])[:, None, :] for x in (train_x, test_x)]
+    targets = [np.clip(min_max(y, y_low, y_high), 0, 1) for y in (train_y, test_y)]
+    return Dataset("regression", images[0], targets[0], images[1], targets[1], (), note="synthetic")
+
+
+def regression_points(seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
+    """x and y = f(x) + N(0, 0.1^2) of training, x and y = f(x) of test.
+
+    Training: x = -1, -0.95, … in each interval of `TRAINED`, 20 points; test: x = -1, -0.99, …, 4.99.
+    """
+    train_x = np.concatenate([low + np.arange(round((high - low) * 20)) / 20 for low, high in TRAINED])
+    noise = np.random.default_rng(seed).normal(0, NOISE, len(train_x))
+    return train_x, curve(train_x) + noise, REGRESSION_X.copy(), curve(REGRESSION_X)
+
+
+def regression_scale() -> tuple[tuple[float, float], tuple[float, float]]:
+    """Smallest and largest x, smallest and largest y of the test points: what 0 and 1 stand for.
+
+    A scaled prediction p is y = low + p (high - low).
+    """
+    y = curve(REGRESSION_X)
+    return (float(REGRESSION_X[0]), float(REGRESSION_X[-1])), (float(y.min()), float(y.max()))
 
 
 def two_moons(n: int = 1000, noise: float = 0.1, seed: int = 0, units: int = 12) -> Dataset:
