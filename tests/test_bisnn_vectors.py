@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from bitspike.ops import counter
 from bitspike.ops.spike_train.operators import Dense
-from bitspike.ops.srm import draws, elementary, reference
+from bitspike.ops.srm import elementary, reference
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.step import Latents, Layer, State, Target, Update
 
@@ -203,7 +204,7 @@ def test_small_temperature_gives_the_sign() -> None:
 @pytest.mark.parametrize("latent", [-1.5, -0.2, 0.0, 0.7])
 def test_draws_follow_the_posterior(latent: float) -> None:
     n = 100_000
-    weight, factor = reference.sample(torch.full((n,), latent), Update("hard"), draws.key(3, 1, 4))
+    weight, factor = reference.sample(torch.full((n,), latent), Update("hard"), counter.key(3, 1, 4))
     p = 1 / (1 + math.exp(-2 * latent))
     assert float((weight > 0).double().mean()) == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / n))
     assert set(weight.tolist()) == {-1.0, 1.0}

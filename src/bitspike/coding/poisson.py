@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from bitspike.coding.direct import check_window
 from bitspike.coding.first_spike import require_uint8
 from bitspike.errors import UsageError
+from bitspike.ops.counter import STEP, mix64
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Poisson:
         limit = self.limits()[:, images].transpose(1, 0, 2).reshape(len(images), -1)  # (n, channels)
         groups = -(-self.n_steps // 4)
         counter = np.arange(limit.shape[1] * groups, dtype=np.uint64).reshape(-1, groups)
-        drawn = mix64(keys[:, None, None] + (counter + np.uint64(1)) * _STEP)
+        drawn = mix64(keys[:, None, None] + (counter + np.uint64(1)) * STEP)
         parts = np.stack([(drawn >> np.uint64(16 * k)) & np.uint64(0xFFFF) for k in range(4)], axis=3)
         fires: NDArray[np.bool_] = (
             parts.reshape(len(images), -1, groups * 4)[:, :, : self.n_steps].astype(np.int32)
@@ -76,19 +75,11 @@ class Poisson:
         return np.ascontiguousarray(fires.transpose(0, 2, 1))
 
 
-def mix64(z: NDArray[Any]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64, on uint64."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
-
-
 def content_keys(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """A key per image `(n, n_pixels)` from its pixels: mix64(sum over pixels of mix64((256 * j + I_j + 1) * step))."""
     place = np.arange(images.shape[1], dtype=np.uint64) * np.uint64(256) + np.uint64(1)
     keys = np.empty(len(images), np.uint64)
     for start in range(0, len(images), 1000):
         part = images[start : start + 1000].astype(np.uint64)
-        keys[start : start + 1000] = mix64((part + place) * _STEP).sum(axis=1, dtype=np.uint64)
+        keys[start : start + 1000] = mix64((part + place) * STEP).sum(axis=1, dtype=np.uint64)
     return mix64(keys)

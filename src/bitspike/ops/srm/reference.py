@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitspike.errors import UsageError
+from bitspike.ops import counter
 from bitspike.ops.spike_train.operators import Conv, Dense
-from bitspike.ops.srm import draws, elementary
+from bitspike.ops.srm import elementary
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update
 
@@ -26,7 +27,7 @@ def step(
 ) -> tuple[State, Out]:
     """Run a layer for one time step and, with a `target`, move its latents in place.
 
-    `x` `(batch, n_in)`: 1 where an input spikes. `key`: of this step's draw (`draws.key`); the biases' is key + 1.
+    `x` `(batch, n_in)`: 1 where an input spikes. `key`: of this step's draw (`counter.key`); the biases' is key + 1.
     Without a target nothing is learned and the losses are 0.
     """
     weight, factor = sample(latents.weight, update, key)
@@ -151,7 +152,7 @@ def sample(latent: Tensor, update: Update, key: int) -> tuple[Tensor, Tensor]:
         return latent, torch.ones_like(latent)
     if update.kind == "straight-through":
         return torch.where(latent >= 0, 1.0, -1.0).to(latent.dtype), torch.ones_like(latent)
-    u = torch.from_numpy(draws.uniform(key, latent.numel())).to(latent).reshape(latent.shape)
+    u = torch.from_numpy(counter.uniform(key, latent.numel())).to(latent).reshape(latent.shape)
     return hard(latent, u) if update.kind == "hard" else relaxed(latent, u, update)
 
 

@@ -93,7 +93,8 @@ class Update:
     real: W = w. straight-through: W = sign(w), sign(0) = +1. hard: W = +1 where u (1 + exp(-2 w)) < 1, else -1, with u
     uniform: a draw from Bern(sigmoid(2 w)). relaxed: W = tanh((w + delta)/tau), delta = 0.5 ln(u/(1-u)) (9).
     w <- w - lr rho (w - w_0) - lr G, with G = g s (Adam: of g s); s is that of (10) where relaxed, else 1.
-    `clip` bounds w afterwards. `box`: half-width of the surrogate, 1 where -box < U <= box. `count`: Adam steps made before.
+    `clip` bounds w afterwards. `box`: half-width of the surrogate, 1 where -box < U <= box. `count`: Adam
+    steps made before.
     """
 
     kind: Kind = "straight-through"

@@ -5,13 +5,21 @@ Importing this needs no torch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.coding.poisson import mix64
-
 STEP = np.uint64(0x9E3779B97F4A7C15)
 EPS = 1e-6  # uniform numbers keep this distance from 0 and 1
+
+
+def mix64(z: NDArray[Any]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64, on uint64."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return mixed
 
 
 def key(seed: int, step: int, tensor: int) -> int:
