@@ -29,7 +29,7 @@ def test_a_recipe_survives_json(name: str) -> None:
     [
         ("seed", "1", "'1' is not of type int"),
         ("backend", "gpu", "'gpu' is not one of"),
-        ("weights", {"kind": "ternary"}, "missing fields"),
+        ("weights", {"kind": "ternary"}, "'ternary' is not one of"),
         ("rule", {"kind": "Hebb"}, "'Hebb' is unknown"),
         ("training", {"kind": "Data"}, "expected an object of kind Training"),
     ],

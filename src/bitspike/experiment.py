@@ -33,11 +33,16 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """Which data: a catalogue name or `idx:FOLDER`; `validation` is the share of the training data held out."""
+    """Which data: a catalogue name or `idx:FOLDER`; `validation` is the share of the training data held out.
+
+    `split` is the seed that draws what is held out (None: the experiment's), so that runs of several seeds can share
+    their validation data: members of a committee must, for its temperature and its sets are fitted there.
+    """
 
     name: str = "digits"
     dir: str | None = None
     validation: float = 1 / 6
+    split: int | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -84,13 +89,22 @@ class Experiment:
         _require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
         self.rule.check(self)
 
+    @property
+    def split_seed(self) -> int:
+        """The seed that draws the validation data."""
+        return self.seed if self.data.split is None else self.data.split
+
     def to_json(self) -> str:
         """The experiment as JSON; `from_json` gives back an equal value."""
         return json.dumps(_encode(self), indent=2, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> Experiment:
-        """Read what `to_json` wrote. Unknown or missing fields raise `UsageError` naming the field."""
+        """Read what `to_json` wrote, also by an older version: a field that is missing takes its default.
+
+        Therefore a new field's default is what was done before it. Unknown fields, and missing ones without a default,
+        raise `UsageError` naming the field.
+        """
         try:
             tree = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -107,6 +121,11 @@ def _encode(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_encode(item) for item in value]
     return value
+
+
+def _without_default(kind: Any) -> set[str]:
+    unset = dataclasses.MISSING
+    return {f.name for f in dataclasses.fields(kind) if f.default is unset and f.default_factory is unset}
 
 
 def _decode(kind: Any, tree: Any, where: str) -> Any:
@@ -130,11 +149,12 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
             raise UsageError(f"{where}: expected an object of kind {kind.__name__}")
         hints = typing.get_type_hints(kind)
         given = set(tree) - tag
-        if given != names:
+        missing = _without_default(kind) - given
+        if given - names or missing:
             raise UsageError(
-                f"{where}: unknown fields {sorted(given - names)}, missing fields {sorted(names - given)}"
+                f"{where}: unknown fields {sorted(given - names)}, missing fields {sorted(missing)}"
             )
-        return kind(**{name: _decode(hints[name], tree[name], f"{where}.{name}") for name in names})
+        return kind(**{name: _decode(hints[name], tree[name], f"{where}.{name}") for name in given})
     if origin is tuple:
         if not isinstance(tree, list):
             raise UsageError(f"{where}: expected a list")

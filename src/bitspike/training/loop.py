@@ -65,7 +65,7 @@ def train(
     """
     with processes() as group:
         dataset = load(experiment.data.name, data_dir or experiment.data.dir)  # before anything is written
-        parts = split(dataset, experiment.data.validation, experiment.seed)
+        parts = split(dataset, experiment.data.validation, experiment.split_seed)
         folder = _folder(experiment, out, resume, group)
         try:
             return _Run(experiment, folder, dataset, parts, group, progress and group.is_first).result()
