@@ -1,7 +1,8 @@
-"""Checks that every metric makes before it divides by the number of samples."""
+"""Checks that every metric makes before it divides by the number of samples, and the ends of a bootstrap interval."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from bitspike.errors import DataError
@@ -15,3 +16,30 @@ def require_samples(name: str, values: Tensor, labels: Tensor) -> None:
         raise DataError(f"{name} holds {values.shape[0]} samples but there are {labels.shape[0]} labels")
     if labels.shape[0] == 0:
         raise DataError(f"{name} is empty; a metric needs at least one sample")
+
+
+def require_classes(scores: Tensor, labels: Tensor) -> None:
+    """Refuse `scores` that are not (n, classes), and labels that are none of the classes."""
+    require_samples("scores", scores, labels)
+    if scores.ndim != 2:
+        raise DataError(f"scores have the shape {tuple(scores.shape)}; give (samples, classes)")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= scores.shape[1]:
+        raise DataError(f"labels run from {low} to {high}; there are {scores.shape[1]} classes")
+
+
+def require_probabilities(probabilities: Tensor, labels: Tensor) -> None:
+    """Refuse rows that are no probabilities of classes."""
+    require_classes(probabilities, labels)
+    in_range = bool(((probabilities >= 0) & (probabilities <= 1)).all())
+    if not in_range or bool(((probabilities.double().sum(dim=1) - 1).abs() > 1e-3).any()):
+        raise DataError("probabilities must lie in [0, 1] and sum to 1 per sample")
+
+
+def percentiles(resampled: Tensor, level: float) -> tuple[float, float]:
+    """The (1 - level)/2 and (1 + level)/2 quantiles of a figure's resampled values, float64 (n_resamples,)."""
+    if not 0 < level < 1:
+        raise DataError(f"level is {level}; it must lie between 0 and 1")
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = torch.quantile(resampled, ends)
+    return float(low), float(high)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bitspike.contracts import Prediction
 from bitspike.errors import DataError
-from bitspike.metrics._checks import require_samples
+from bitspike.metrics._checks import percentiles, require_samples
 
 
 def accuracy(prediction: Prediction, labels: Tensor) -> float:
@@ -44,14 +44,11 @@ def bootstrap_interval(
     of their means. With all values equal the interval is a point. Efron, Ann. Statist. 7(1), 1979.
     """
     require_samples("values", values, values)
-    if not 0 < level < 1:
-        raise DataError(f"level is {level}; it must lie between 0 and 1")
     numbers, n = values.double(), values.shape[0]
     means = torch.stack(
         [numbers[torch.randint(n, (n,), generator=generator)].mean() for _ in range(n_resamples)]
     )
-    low, high = torch.quantile(means, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
-    return float(low), float(high)
+    return percentiles(means, level)
 
 
 def _share(hits: Tensor) -> float:

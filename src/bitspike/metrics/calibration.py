@@ -1,14 +1,17 @@
-"""Calibration: do the probabilities mean what they say? NLL, Brier score, ECE, and temperature scaling."""
+"""Calibration: do the probabilities mean what they say? NLL, Brier score, ECE with interval, temperature scaling."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bitspike.errors import DataError
-from bitspike.metrics._checks import require_samples
+from bitspike.metrics._checks import percentiles, require_classes, require_probabilities, require_samples
+
+Binning = Literal["width", "mass"]
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 _COLDEST, _HOTTEST = 1 / 50, 1000.0  # bounds of the temperature, in units of the margins' mean spread
@@ -20,14 +23,14 @@ def negative_log_likelihood(probabilities: Tensor, labels: Tensor) -> float:
     `probabilities` (n, classes), `labels` (n,). A probability below the smallest normal float32 (1.18e-38)
     counts as that, so that one underflow costs 87.3 nats and not infinity.
     """
-    _require_probabilities(probabilities, labels)
+    require_probabilities(probabilities, labels)
     given = probabilities.double().gather(1, labels.long().unsqueeze(1))
     return float(-given.clamp_min(_SMALLEST).log().mean())
 
 
 def brier(probabilities: Tensor, labels: Tensor) -> float:
     """Brier score = 1/n sum_i sum_c (p_i[c] - [c = label_i])^2; 0 is perfect, 2 the worst. Brier, 1950."""
-    _require_probabilities(probabilities, labels)
+    require_probabilities(probabilities, labels)
     truth = torch.nn.functional.one_hot(labels.long(), probabilities.shape[1])
     return float((probabilities.double() - truth).square().sum(dim=1).mean())
 
@@ -46,33 +49,55 @@ class Reliability:
     accuracy: Tensor
 
 
-def reliability(confidence: Tensor, correct: Tensor, n_bins: int = 15) -> Reliability:
-    """Sort decisions into equal-width bins (lower, upper] by confidence; confidence 0 goes to the first bin.
+def reliability(
+    confidence: Tensor, correct: Tensor, n_bins: int = 15, binning: Binning = "width"
+) -> Reliability:
+    """Sort decisions into bins (lower, upper] by confidence; confidence 0 goes to the first bin.
 
-    `confidence` (n,) in [0, 1] is the probability of the decided class, `correct` (n,) bool. Edges are
-    rounded to the dtype of `confidence`, so that a confidence of exactly k/n_bins lies in the lower bin.
+    `confidence` (n,) in [0, 1] is the probability of the decided class, `correct` (n,) bool. "width": edges
+    b / n_bins, rounded to the dtype of `confidence`, so that a confidence of exactly k/n_bins lies in the lower bin.
+    "mass": the upper edge of bin b is the confidence of rank ceil(b n / n_bins), so that equal confidences share one
+    bin, whatever their order; bins can be empty.
     """
-    require_samples("confidence", confidence, correct)
-    if n_bins < 1:
-        raise DataError(f"n_bins is {n_bins}; at least 1 is needed")
-    if not bool(((confidence >= 0) & (confidence <= 1)).all()):
-        raise DataError("confidence must lie in [0, 1] and must not be NaN")
-    edges = torch.arange(n_bins + 1, dtype=torch.float64) / n_bins
-    index = torch.bucketize(confidence.contiguous(), edges[1:-1].to(confidence.dtype))
+    edges, index = _bins(confidence, correct, n_bins, binning)
     count = torch.bincount(index, minlength=n_bins)
     total = torch.bincount(index, confidence.double(), minlength=n_bins)
     hits = torch.bincount(index, correct.double(), minlength=n_bins)
     return Reliability(edges[:-1], edges[1:], count, total / count, hits / count)
 
 
-def expected_calibration_error(confidence: Tensor, correct: Tensor, n_bins: int = 15) -> float:
-    """ECE = sum_b n_b/n |accuracy_b - confidence_b| over equal-width bins (lower, upper].
+def expected_calibration_error(
+    confidence: Tensor, correct: Tensor, n_bins: int = 15, binning: Binning = "width"
+) -> float:
+    """ECE = sum_b n_b/n |accuracy_b - confidence_b| over the bins of `reliability`, whose arguments these are.
 
-    Arguments as for `reliability`. Guo et al., ICML 2017, equation 3.
+    Equal width: Guo et al., ICML 2017, equation 3. Equal mass: Nguyen and O'Connor, EMNLP 2015.
     """
-    bins = reliability(confidence, correct, n_bins)
+    bins = reliability(confidence, correct, n_bins, binning)
     gap = (bins.accuracy - bins.confidence).abs().nan_to_num(0.0)
     return float((gap * bins.count).sum() / bins.count.sum())
+
+
+def ece_interval(
+    confidence: Tensor, correct: Tensor, generator: torch.Generator, n_bins: int = 15, binning: Binning = "width",
+    level: float = 0.95, n_resamples: int = 1000,
+) -> tuple[float, float]:  # fmt: skip
+    """Percentile bootstrap interval (low, high) of the ECE: samples drawn with replacement, bins those of the data.
+
+    ECE* = 1/n sum_b |sum over the drawn samples in b of (correct - confidence)|. Gaps of random sign do not cancel in
+    it, so both ends lie high where n / n_bins is small: a well calibrated model's interval need not reach 0.
+    """
+    _, index = _bins(confidence, correct, n_bins, binning)
+    gaps, n = correct.double() - confidence.double(), len(confidence)
+    at_once = max(1, min(n_resamples, 1_000_000 // n))
+    errors = []
+    for start in range(0, n_resamples, at_once):
+        rows = min(at_once, n_resamples - start)
+        drawn = torch.randint(n, (rows * n,), generator=generator)
+        cell = index[drawn] + torch.arange(rows).repeat_interleave(n) * n_bins
+        sums = torch.bincount(cell, gaps[drawn], minlength=rows * n_bins).view(rows, n_bins)
+        errors.append(sums.abs().sum(1) / n)
+    return percentiles(torch.cat(errors), level)
 
 
 def fit_temperature(margins: Tensor, labels: Tensor) -> float:
@@ -85,7 +110,7 @@ def fit_temperature(margins: Tensor, labels: Tensor) -> float:
 
     `margins` (n, classes): potential minus threshold at the decision; `labels` (n,).
     """
-    _require_classes(margins, labels)
+    require_classes(margins, labels)
     scores = margins.double()
     if not bool(scores.isfinite().all()):
         raise DataError("margins hold NaN or infinity; a temperature cannot be fitted to them")
@@ -110,17 +135,18 @@ def fit_temperature(margins: Tensor, labels: Tensor) -> float:
     return float((low * high) ** -0.5)
 
 
-def _require_classes(scores: Tensor, labels: Tensor) -> None:
-    require_samples("scores", scores, labels)
-    if scores.ndim != 2:
-        raise DataError(f"scores have the shape {tuple(scores.shape)}; give (samples, classes)")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= scores.shape[1]:
-        raise DataError(f"labels run from {low} to {high}; there are {scores.shape[1]} classes")
-
-
-def _require_probabilities(probabilities: Tensor, labels: Tensor) -> None:
-    _require_classes(probabilities, labels)
-    in_range = bool(((probabilities >= 0) & (probabilities <= 1)).all())
-    if not in_range or bool(((probabilities.double().sum(dim=1) - 1).abs() > 1e-3).any()):
-        raise DataError("probabilities must lie in [0, 1] and sum to 1 per sample")
+def _bins(confidence: Tensor, correct: Tensor, n_bins: int, binning: Binning) -> tuple[Tensor, Tensor]:
+    """The n_bins + 1 edges, float64, and the bin of each sample."""
+    require_samples("confidence", confidence, correct)
+    if n_bins < 1:
+        raise DataError(f"n_bins is {n_bins}; at least 1 is needed")
+    if not bool(((confidence >= 0) & (confidence <= 1)).all()):
+        raise DataError("confidence must lie in [0, 1] and must not be NaN")
+    edges = torch.arange(n_bins + 1, dtype=torch.float64) / n_bins
+    if binning == "mass":
+        n = len(confidence)
+        ranks = torch.arange(1, n_bins) * n  # upper edge b: the value of rank ceil(b n / n_bins)
+        values = confidence.sort().values.double()
+        edges[1:-1] = values[((ranks + n_bins - 1) // n_bins - 1).clamp(min=0)]
+    index = torch.bucketize(confidence.contiguous(), edges[1:-1].to(confidence.dtype))
+    return edges, index
