@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bitspike.contracts import Prediction
+from bitspike.layers.anytime import check_times, first_spike_probabilities
 from bitspike.layers.decision import Readout
 from bitspike.ops import backend as backends
 from bitspike.ops import first_spike as ops
@@ -176,3 +177,14 @@ class FirstSpikeNetwork(nn.Module):
             (at + layer * self.delay).clamp(max=self.n_steps).to(torch.int16)
             for layer, at in enumerate(crossed_at, start=1)
         ]
+
+    @torch.no_grad()
+    def over_time(
+        self, inputs: Int[Tensor, "batch n_in"], times: Int[Tensor, " n_times"]
+    ) -> Float[Tensor, "batch n_times classes"]:
+        """Class probabilities had the answer been demanded at the end of step times[k]; a decision stays."""
+        check_times(times, self.n_steps)
+        layers, last = self.spike_times(inputs)[-2:], len(self.latents) - 1
+        return first_spike_probabilities(
+            layers, self.weight(last), self.thresholds[last], times, self.delay, float(self.temperature)
+        )

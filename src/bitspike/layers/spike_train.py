@@ -12,20 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bitspike.coding import Direct, Poisson, SpikeList
 from bitspike.coding.poisson import content_keys
 from bitspike.contracts import Prediction
 from bitspike.errors import UsageError
+from bitspike.layers.anytime import check_times
 from bitspike.ops import backend as backends
 from bitspike.ops.packed_trains.network import TrainNetwork, from_weights, snap
 from bitspike.ops.spike_train import function, reference
 from bitspike.ops.spike_train.function import Macro, Micro
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Operator
-from bitspike.ops.spike_train.signals import Current, Result, Signal, Spikes, pack
+from bitspike.ops.spike_train.signals import Current, Result, Signal, Spikes, pack, unpack
 from bitspike.settings import LIF
 from bitspike.weights import Weights
 
@@ -210,10 +211,25 @@ class SpikeTrainNetwork(nn.Module):
             n_synops=n_synops,
         )
 
+    @torch.no_grad()
+    def over_time(
+        self, inputs: Any, times: Int[Tensor, " n_times"]
+    ) -> Float[Tensor, "batch n_times classes"]:
+        """Class probabilities had the answer been demanded at the end of step times[k], by the score so far."""
+        check_times(times, self.n_steps)
+        first, results = self.run(inputs)
+        below = results[-2].spikes if len(results) > 1 else first
+        last, neuron = len(results) - 1, self.neurons[-1]
+        fired = unpack(results[-1].spikes, torch.bool)
+        before = reference.membrane(self.current(last, below, inputs), neuron)
+        at = torch.where(fired, 0, before)[:, times]
+        counts = fired.cumsum(1)[:, times].to(at.dtype)
+        return (scores(counts, at, neuron.threshold).double() / float(self.temperature)).softmax(2).float()
+
 
 def scores(
-    counts: Float[Tensor, "n classes"], membrane: Float[Tensor, "n classes"], threshold: float
-) -> Float[Tensor, "n classes"]:
+    counts: Float[Tensor, "*n classes"], membrane: Float[Tensor, "*n classes"], threshold: float
+) -> Float[Tensor, "*n classes"]:
     """o + v / (2 (threshold + |v|)), float32 as written."""
     return counts + membrane / (2 * (threshold + membrane.abs()))
 
