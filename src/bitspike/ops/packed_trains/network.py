@@ -37,6 +37,17 @@ class Drawn(Protocol):
     def trains(self, images: Array) -> Array: ...
 
 
+class Window(Protocol):
+    """What an input must fit: a packed network of spike trains of any kind."""
+
+    @property
+    def coding(self) -> Any: ...
+    @property
+    def n_in(self) -> int: ...
+    @property
+    def n_steps(self) -> int: ...
+
+
 @dataclass(frozen=True, eq=False)
 class TrainLayer:
     """An operator, its weights, and the neurons behind it.
@@ -53,30 +64,7 @@ class TrainLayer:
     weights: Array | None = None
 
     def __post_init__(self) -> None:
-        op, shape = self.operator, self.operator.weight_shape
-        if not (1 <= op.n_in <= MAX_WIDTH and 1 <= op.n_out <= MAX_WIDTH):
-            raise UsageError(f"a layer is {op.n_in} x {op.n_out}; widths must lie between 1 and {MAX_WIDTH}")
-        if (shape is None) != (self.kind == "pool") or self.kind not in ("binary", "real", "pool"):
-            raise UsageError(f"layer kind is {self.kind!r} but the operator is a {type(op).__name__}")
-        if shape is not None and math.prod(shape) >= 2**31:
-            raise UsageError(f"weights of shape {shape} are too many; at most 2^31 - 1")
-        for name, kind, dtype, expected in (
-            ("signs", "binary", np.uint8, shape and (math.prod(shape[:-1]), -(-shape[-1] // 8))),
-            ("weights", "real", np.float32, shape),
-        ):
-            array = getattr(self, name)
-            if self.kind != kind and array is not None:
-                raise UsageError(f"a layer of kind {self.kind!r} has no {name}")
-            if self.kind == kind and (
-                not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != expected
-            ):
-                found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else array
-                raise UsageError(f"{name} is {found}; expected {np.dtype(dtype)} {expected}")
-        used = shape[-1] % 8 if shape is not None else 0
-        if self.signs is not None and used and (self.signs[:, -1] >> used).any():
-            raise UsageError("signs has unused bits that are not 0 at the end of a row")
-        if self.weights is not None and not (np.abs(self.weights) <= LARGEST).all():  # NaN fails
-            raise UsageError(f"a weight is NaN or larger than {LARGEST:g}")
+        check_weights(self.operator, self.kind, self.signs, self.weights)
         n = self.neuron
         for name in ("threshold", "tau_m", "tau_s", "lateral", "epsilon"):
             if not getattr(n, name) <= LARGEST:
@@ -90,11 +78,7 @@ class TrainLayer:
 
     def dense(self) -> Array | None:
         """The weights as float32 in the operator's shape, +1 and -1 for a binary layer; None for a pool."""
-        shape = self.operator.weight_shape
-        if self.signs is None or shape is None:
-            return self.weights
-        bits = np.unpackbits(self.signs, axis=1, count=shape[-1], bitorder="little")
-        return (bits.astype(np.float32) * 2 - 1).reshape(shape)
+        return self.weights if self.signs is None else unpacked(self.signs, self.operator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +117,41 @@ class TrainNetwork:
     @property
     def n_classes(self) -> int:
         return self.layers[-1].operator.n_out
+
+
+def check_weights(op: Operator, kind: str, signs: Array | None, weights: Array | None) -> None:
+    """Refuse weights that are not those of an operator and of their kind; see `TrainLayer`."""
+    shape = op.weight_shape
+    if not (1 <= op.n_in <= MAX_WIDTH and 1 <= op.n_out <= MAX_WIDTH):
+        raise UsageError(f"a layer is {op.n_in} x {op.n_out}; widths must lie between 1 and {MAX_WIDTH}")
+    if (shape is None) != (kind == "pool") or kind not in ("binary", "real", "pool"):
+        raise UsageError(f"layer kind is {kind!r} but the operator is a {type(op).__name__}")
+    if shape is not None and math.prod(shape) >= 2**31:
+        raise UsageError(f"weights of shape {shape} are too many; at most 2^31 - 1")
+    for name, array, owner, dtype, expected in (
+        ("signs", signs, "binary", np.uint8, shape and (math.prod(shape[:-1]), -(-shape[-1] // 8))),
+        ("weights", weights, "real", np.float32, shape),
+    ):
+        if kind != owner and array is not None:
+            raise UsageError(f"a layer of kind {kind!r} has no {name}")
+        if kind == owner and (
+            not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != expected
+        ):
+            found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else array
+            raise UsageError(f"{name} is {found}; expected {np.dtype(dtype)} {expected}")
+    used = shape[-1] % 8 if shape is not None else 0
+    if signs is not None and used and (signs[:, -1] >> used).any():
+        raise UsageError("signs has unused bits that are not 0 at the end of a row")
+    if weights is not None and not (np.abs(weights) <= LARGEST).all():  # NaN fails
+        raise UsageError(f"a weight is NaN or larger than {LARGEST:g}")
+
+
+def unpacked(signs: Array, op: Operator) -> Array:
+    """Sign bits as float32 +1 and -1, in the operator's shape."""
+    shape = op.weight_shape
+    assert shape is not None
+    bits = np.unpackbits(signs, axis=1, count=shape[-1], bitorder="little")
+    return (bits.astype(np.float32) * 2 - 1).reshape(shape)
 
 
 def from_weights(

@@ -8,7 +8,7 @@ import numpy as np
 
 from bitspike.errors import DataError
 from bitspike.ops.packed.network import Array, Decisions
-from bitspike.ops.packed_trains.network import Constant, Drawn, TrainNetwork
+from bitspike.ops.packed_trains.network import Constant, Drawn, TrainNetwork, Window
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Conv, Dense, Operator
 
@@ -119,7 +119,7 @@ def scores(counts: Array, membranes: Array, threshold: float) -> Array:
     return result
 
 
-def signal(network: TrainNetwork, inputs: Array | SpikeList) -> tuple[Array, bool]:
+def signal(network: Window, inputs: Array | SpikeList) -> tuple[Array, bool]:
     """What enters: grey levels `(n, n_in)` and True, or spikes `(n, n_steps, n_in)` bool and False."""
     check_inputs(network, inputs)
     if isinstance(inputs, np.ndarray):
@@ -131,7 +131,7 @@ def signal(network: TrainNetwork, inputs: Array | SpikeList) -> tuple[Array, boo
     return dense, False
 
 
-def check_inputs(network: TrainNetwork, inputs: Array | SpikeList) -> None:
+def check_inputs(network: Window, inputs: Array | SpikeList) -> None:
     """Refuse inputs of the wrong kind or size."""
     coding, images = network.coding, isinstance(network.coding, Constant | Drawn)
     if isinstance(inputs, np.ndarray) != images:
