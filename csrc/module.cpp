@@ -10,6 +10,7 @@
 namespace nb = nanobind;
 
 void bind_cochlea(nb::module_& m);
+void bind_event_camera(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_packed_trains(nb::module_& m);
 void bind_first_spike(nb::module_& m);
@@ -26,6 +27,7 @@ NB_MODULE(_native, m) {
         return names;
     }, "The instruction sets that this machine can run, best last.");
     bind_cochlea(m);
+    bind_event_camera(m);
     bind_packed(m);
     bind_packed_trains(m);
     bind_first_spike(m);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bitspike.errors import DataError
@@ -268,11 +268,15 @@ CATALOG: dict[str, Entry] = {
 
 
 def entry(name: str) -> Entry:
-    """The catalogue's entry of that name, fsdd also for `fsdd:SPEAKER`; an unknown one raises `DataError`."""
+    """The entry of that name, fsdd also for `fsdd:SPEAKER`, that of images for `events:NAME`; else `DataError`."""
+    if name.startswith("events:"):
+        still = entry(name[7:])
+        return replace(still, name=name, title=f"simulated events of {still.title}", note="simulated events")
     if name.startswith("fsdd:"):
         name = "fsdd"
     if name not in CATALOG:
         raise DataError(
-            f"data set {name!r} is unknown; one of {', '.join(CATALOG)}, or idx:FOLDER with IDX files"
+            f"data set {name!r} is unknown; one of {', '.join(CATALOG)}, idx:FOLDER with IDX files, or events:NAME "
+            "for simulated events of images"
         )
     return CATALOG[name]

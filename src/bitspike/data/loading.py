@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,27 @@ from bitspike.data.dataset import Dataset, as_images, as_labels
 from bitspike.data.events import nmnist
 from bitspike.data.fsdd import fsdd
 from bitspike.data.idx import idx_sha256, read_idx
+from bitspike.data.recordings import Audio, Events
 from bitspike.data.ti46 import ti46_alpha
 from bitspike.errors import DataError
 
 
 def names() -> tuple[str, ...]:
-    """The data sets known by name; `idx:FOLDER` is understood besides."""
+    """The data sets known by name; `idx:FOLDER` and `events:NAME` are understood besides."""
     return tuple(CATALOG)
 
 
 def load(name: str, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
     """A data set by name, `idx:FOLDER` with the user's own IDX files, or `fsdd:SPEAKER` to test on that speaker.
 
+    `events:NAME` (any of these that holds images) is what the `EventCamera` records of them.
+
     Files are looked for in `data_dir`, then in the folder that the environment variable BITSPIKE_DATA names,
     then in the cache; only then, and if `download`, are they downloaded. What is found is checked against
     the catalogue's SHA-256. Anything missing or wrong raises `DataError`.
     """
+    if name.startswith("events:"):
+        return _filmed(name, load(name[7:], data_dir, download))
     if name.startswith("idx:"):
         return _own(name, Path(name[4:]).expanduser())
     known = entry(name)
@@ -74,6 +80,22 @@ def _computed(name: str) -> Dataset:
     from bitspike.data import synthetic
 
     return synthetic.moons() if name == "moons" else synthetic.regression()
+
+
+def _filmed(name: str, still: Dataset) -> Dataset:
+    """The data set's images as the event camera records them, test recordings numbered after those of training."""
+    from bitspike.data.event_camera import EventCamera
+
+    images, camera = still.train_inputs, EventCamera()
+    if isinstance(images, (Events, Audio)) or not still.classes:
+        raise DataError(f"{name}: {still.name} has no images to film; events:mnist has")
+    return replace(
+        still,
+        name=name,
+        train_inputs=camera.record(images),
+        test_inputs=camera.record(still.test_inputs, first=len(images)),
+        note=f"simulated events; {still.note}" if still.note else "simulated events",
+    )
 
 
 def _checked(part: str, array: NDArray[Any], where: str) -> NDArray[Any]:

@@ -1,0 +1,2 @@
+#define BITSPIKE_LOOK look_avx2
+#include "event_camera.inl"

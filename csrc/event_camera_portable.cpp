@@ -1,0 +1,2 @@
+#define BITSPIKE_LOOK look_portable
+#include "event_camera.inl"
