@@ -12,6 +12,7 @@ namespace nb = nanobind;
 void bind_cochlea(nb::module_& m);
 void bind_event_camera(nb::module_& m);
 void bind_packed(nb::module_& m);
+void bind_packed_srm(nb::module_& m);
 void bind_packed_trains(nb::module_& m);
 void bind_first_spike(nb::module_& m);
 void bind_s4nn(nb::module_& m);
@@ -29,6 +30,7 @@ NB_MODULE(_native, m) {
     bind_cochlea(m);
     bind_event_camera(m);
     bind_packed(m);
+    bind_packed_srm(m);
     bind_packed_trains(m);
     bind_first_spike(m);
     bind_s4nn(m);

@@ -13,7 +13,7 @@ enum class Kind { signs, narrow, rows, pool };
 
 // A lane is a neuron with its place in memory: places (dense: one) hold `depth` lanes each, a multiple of 16.
 // Plain pointers only: this struct is read by files compiled for different instruction sets.
-struct Layer {
+struct Synapses {
     Kind kind;
     int n_in, n_out;
     int height, width, channels, size, padding, out_height, out_width;  // rows and pool
@@ -24,6 +24,9 @@ struct Layer {
     const float* rows;           // (channels, size, size, depth), the columns of the kernel from right to left
     const std::uint32_t* ids;    // (lanes): the neuron
     const std::int32_t* fan_out; // (n_in)
+};
+
+struct Layer : Synapses {
     spike_train::Lif lif;
     float threshold;
     float least;  // a constant current below it can never make a neuron fire

@@ -1,44 +1,24 @@
 // The run over samples: all layers in lockstep, the last one first, for a spike acts on the next layer one step later.
 #pragma once
+#include "packed_trains_input.hpp"
 #include "packed_trains_layers.hpp"
 
 namespace bitspike::packed_trains {
 namespace {
 
-// Hands out memory, or with a null base only counts it.
-struct Arena {
-    char* base;
-    std::size_t used = 0;
-    template <class T>
-    T* take(std::size_t n) {
-        T* here = base ? reinterpret_cast<T*>(base + used) : nullptr;
-        used += (n * sizeof(T) + 63) / 64 * 64;
-        return here;
-    }
-};
-
 constexpr int max_layers = 64;
-constexpr std::uint64_t weyl = 0x9E3779B97F4A7C15ull;
-
-SPIKE_INLINE std::uint64_t mix64(std::uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return z ^ (z >> 31);
-}
 
 struct Scratch {
     State states[max_layers];
-    std::uint64_t* bits;      // (n_steps, words) of input spikes, all 0 between samples
-    std::uint32_t* entering;  // the inputs that spike in a step, or the pixels above 0
+    Entering entering;
     std::uint32_t* ids;       // constant current: the neurons of the first layer that can fire
     float* constant;          // the current itself, where all of them are followed
     double* exact;
-    std::uint64_t* drawn;
     std::int32_t* counts;  // of the outputs
-    std::size_t words;
     int n_followed;
 
-    Scratch(const Network& net, const Inputs& in, Arena& arena) {
+    Scratch(const Network& net, const Inputs& in, Arena& arena)
+        : entering(in, net.layers[0], net.n_steps, !(in.images && !in.limits), arena) {
         for (int l = 0; l < net.n_layers; ++l) {
             const Layer& y = net.layers[l];
             const std::size_t lanes = static_cast<std::size_t>(y.lanes), blocks = lanes / kLanes;
@@ -49,15 +29,11 @@ struct Scratch {
             s.awake = arena.take<std::uint8_t>(blocks);
             s.fired = arena.take<std::uint32_t>(lanes);
         }
-        const std::size_t first = static_cast<std::size_t>(net.layers[0].lanes), n_in = static_cast<std::size_t>(net.n_in);
+        const std::size_t first = static_cast<std::size_t>(net.layers[0].lanes);
         const bool is_constant = in.images && !in.limits;
-        words = is_constant ? 0 : (n_in + 63) / 64;
-        bits = arena.take<std::uint64_t>(words * static_cast<std::size_t>(net.n_steps));
-        entering = arena.take<std::uint32_t>(2 * n_in);
         ids = arena.take<std::uint32_t>(is_constant ? first : 0);
         constant = arena.take<float>(is_constant ? first : 0);
         exact = arena.take<double>(is_constant ? first : 0);
-        drawn = arena.take<std::uint64_t>(in.limits ? static_cast<std::size_t>(net.n_steps) / 4 + 1 : 0);
         counts = arena.take<std::int32_t>(static_cast<std::size_t>(net.n_classes));
         n_followed = 0;
     }
@@ -72,6 +48,7 @@ struct Sample {
 
     void reset() {
         n_spikes = n_synops = 0;
+        at.entering.n_spikes = at.entering.n_synops = 0;
         for (int l = 0; l < net.n_layers; ++l) {
             const Layer& y = net.layers[l];
             const std::size_t lanes = static_cast<std::size_t>(y.lanes), blocks = lanes / kLanes;
@@ -91,7 +68,7 @@ struct Sample {
     void constant_current(const std::uint8_t* image) {
         const Layer& y = net.layers[0];
         State& s = at.states[0];
-        std::uint32_t *const lit = at.entering, *const some = at.entering + net.n_in;
+        std::uint32_t *const lit = at.entering.ids, *const some = lit + net.n_in;
         int n_lit = 0;
         for (int i = 0; i < in.n_pixels; ++i) {
             lit[n_lit] = static_cast<std::uint32_t>(i);
@@ -134,56 +111,6 @@ struct Sample {
         for (; n % kLanes; ++n) s.current[n] = 0;
     }
 
-    bool insert(int step, int channel) {
-        std::uint64_t& word = at.bits[static_cast<std::size_t>(step) * at.words + static_cast<std::size_t>(channel >> 6)];
-        const std::uint64_t bit = 1ull << (channel & 63);
-        const bool fresh = !(word & bit);
-        word |= bit;
-        ++n_spikes;
-        n_synops += net.layers[0].fan_out[channel];
-        return fresh;
-    }
-
-    bool read_list(std::size_t sample) {
-        for (std::int64_t e = in.offsets[sample]; e < in.offsets[sample + 1]; ++e) {
-            const int step = in.steps[e], channel = in.channels[e];
-            const bool inside = step >= 0 && step < net.n_steps && channel >= 0 && channel < net.n_in;
-            if (!inside || !insert(step, channel)) return false;
-        }
-        return true;
-    }
-
-    // The image's own trains (coding/poisson.py, little-endian words).
-    void draw(const std::uint8_t* image) {
-        std::uint64_t key = 0;
-        for (int i = 0; i < in.n_pixels; ++i)
-            key += mix64((256 * static_cast<std::uint64_t>(i) + 1 + image[i]) * weyl);
-        key = mix64(key);
-        const int groups = (net.n_steps + 3) / 4;
-        for (int side = 0; side < in.sides; ++side)
-            for (int i = 0; i < in.n_pixels; ++i) {
-                const std::int32_t limit = in.limits[256 * side + image[i]];
-                if (limit == 0) continue;
-                const int channel = side * in.n_pixels + i;
-                const std::uint64_t begin = static_cast<std::uint64_t>(channel) * static_cast<std::uint64_t>(groups) + 1;
-                for (int g = 0; g < groups; ++g) at.drawn[g] = mix64(key + (begin + static_cast<std::uint64_t>(g)) * weyl);
-                for (int t = 1; t < net.n_steps; ++t)
-                    if (static_cast<std::int32_t>(at.drawn[t >> 2] >> (16 * (t & 3)) & 0xffff) < limit) insert(t, channel);
-            }
-    }
-
-    // The inputs that spike in `step`, which are then forgotten.
-    int take_entering(int step) {
-        std::uint64_t* row = at.bits + static_cast<std::size_t>(step) * at.words;
-        int n = 0;
-        for (std::size_t w = 0; w < at.words; ++w) {
-            for (std::uint64_t rest = row[w]; rest; rest &= rest - 1)
-                at.entering[n++] = static_cast<std::uint32_t>(64 * w) + static_cast<std::uint32_t>(__builtin_ctzll(rest));
-            row[w] = 0;
-        }
-        return n;
-    }
-
     void step(int t) {
         const int top = net.n_layers - 1;
         for (int l = top; l >= 0; --l) {
@@ -197,8 +124,8 @@ struct Sample {
                     std::memcpy(s.current, at.constant, static_cast<std::size_t>(y.lanes) * sizeof(float));
                     m = 1;
                 } else {
-                    m = l == 0 ? take_entering(t - 1) : at.states[l - 1].n_fired;
-                    if (m > 0) add_spikes(y, l == 0 ? at.entering : at.states[l - 1].fired, m, s.current);
+                    m = l == 0 ? at.entering.take(t - 1) : at.states[l - 1].n_fired;
+                    if (m > 0) add_spikes(y, l == 0 ? at.entering.ids : at.states[l - 1].fired, m, s.current);
                 }
                 if (m == 0 && !s.any_awake) continue;
                 if (y.lif.lateral > 0 && s.n_fired > 0) inhibit(y, s, t);
@@ -215,7 +142,7 @@ struct Sample {
     }
 
     void finish(const Outputs& out, std::size_t sample) {
-        if (!is_constant) take_entering(net.n_steps - 1);  // too late to act
+        if (!is_constant) at.entering.take(net.n_steps - 1);  // too late to act
         const Layer& y = net.layers[net.n_layers - 1];
         const float* v = at.states[net.n_layers - 1].v;
         const int n = net.n_classes;
@@ -234,8 +161,8 @@ struct Sample {
         if (out.labels) out.labels[sample] = label;
         if (out.silent) out.silent[sample] = most == 0;
         if (out.decision_time) out.decision_time[sample] = most == 0 ? net.n_steps : net.n_steps - 1;
-        if (out.n_spikes) out.n_spikes[sample] = n_spikes;
-        if (out.n_synops) out.n_synops[sample] = n_synops;
+        if (out.n_spikes) out.n_spikes[sample] = n_spikes + at.entering.n_spikes;
+        if (out.n_synops) out.n_synops[sample] = n_synops + at.entering.n_synops;
     }
 };
 
@@ -243,14 +170,14 @@ static std::int64_t run(const Network& net, const Inputs& in, const Outputs& out
                         char* memory) {
     Arena arena{memory};
     Scratch scratch(net, in, arena);
-    std::memset(scratch.bits, 0, scratch.words * static_cast<std::size_t>(net.n_steps) * sizeof(std::uint64_t));
+    scratch.entering.clear();
     Sample sample{net, in, scratch, in.images && !in.limits};
     const std::size_t width = static_cast<std::size_t>(in.n_pixels);
     for (std::size_t k = begin; k < end; ++k) {
         sample.reset();
         if (sample.is_constant) sample.constant_current(in.images + k * width);
-        else if (in.limits) sample.draw(in.images + k * width);
-        else if (!sample.read_list(k)) return static_cast<std::int64_t>(k);
+        else if (in.limits) scratch.entering.draw(in.images + k * width);
+        else if (!scratch.entering.read_list(k)) return static_cast<std::int64_t>(k);
         for (int t = 1; t < net.n_steps; ++t) sample.step(t);
         sample.finish(out, k);
     }
