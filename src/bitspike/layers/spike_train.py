@@ -26,7 +26,7 @@ from bitspike.ops.spike_train import function, reference
 from bitspike.ops.spike_train.function import Macro, Micro
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Operator
-from bitspike.ops.spike_train.signals import Current, Result, Signal, Spikes, pack, unpack
+from bitspike.ops.spike_train.signals import Current, Result, Signal, Spikes, pack
 from bitspike.settings import LIF
 from bitspike.weights import Weights
 
@@ -219,17 +219,22 @@ class SpikeTrainNetwork(nn.Module):
         check_times(times, self.n_steps)
         first, results = self.run(inputs)
         below = results[-2].spikes if len(results) > 1 else first
-        last, neuron = len(results) - 1, self.neurons[-1]
-        fired = unpack(results[-1].spikes, torch.bool)
-        before = reference.membrane(self.current(last, below, inputs), neuron)
-        at = torch.where(fired, 0, before)[:, times]
-        counts = fired.cumsum(1)[:, times].to(at.dtype)
-        return (scores(counts, at, neuron.threshold).double() / float(self.temperature)).softmax(2).float()
+        last, neuron = len(self.operators) - 1, self.neurons[-1]
+        ops = function.implementation(backends.resolve(self.backend, below[0].device))
+        found = []
+        for time in times.tolist():  # the output layer alone, over ever more steps
+            if isinstance(below, Current):
+                result = ops.scan(self.current(last, below, inputs)[:, : time + 1].contiguous(), neuron)
+            else:
+                part = Spikes(below.bits[:, : time + 1].contiguous(), below.n)
+                result = ops.forward(self.operators[last], part, self.weight(last), neuron)
+            found.append(scores(result.counts, result.membrane, neuron.threshold))
+        return (torch.stack(found, 1).double() / float(self.temperature)).softmax(2).float()
 
 
 def scores(
-    counts: Float[Tensor, "*n classes"], membrane: Float[Tensor, "*n classes"], threshold: float
-) -> Float[Tensor, "*n classes"]:
+    counts: Float[Tensor, "n classes"], membrane: Float[Tensor, "n classes"], threshold: float
+) -> Float[Tensor, "n classes"]:
     """o + v / (2 (threshold + |v|)), float32 as written."""
     return counts + membrane / (2 * (threshold + membrane.abs()))
 

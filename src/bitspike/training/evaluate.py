@@ -11,7 +11,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from bitspike.coding import Direct, FirstSpike, SpikeList
-from bitspike.contracts import Prediction, Rule, chunks, encode_images
+from bitspike.contracts import Batch, Prediction, Rule, chunks, encode_images
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.layers.spike_train import SpikeTrainNetwork
@@ -30,6 +30,7 @@ from bitspike.training.examples import activity, examples
 from bitspike.training.files import write_atomically
 from bitspike.training.randomness import generator
 from bitspike.training.run_folder import RunFolder
+from bitspike.training.uncertainty import Judged, measure
 
 BATCH = 1000
 N_DISTURBED = 1000
@@ -42,9 +43,17 @@ def predict_all(rule: Rule, model: nn.Module, inputs: Any, noise: torch.Generato
 
 
 def evaluate(
-    experiment: Experiment, model: nn.Module, raw: Any, labels: Tensor, folder: RunFolder
+    experiment: Experiment,
+    model: nn.Module,
+    raw: Any,
+    labels: Tensor,
+    folder: RunFolder,
+    validation: Batch | None = None,
 ) -> dict[str, Any]:
-    """Decide on the inputs of a data set, write evaluation.safetensors, return all metrics."""
+    """Decide on the inputs of a data set, write evaluation.safetensors, return all metrics.
+
+    `validation`: what thresholds of conformal sets are fitted to; without it there are none.
+    """
     inputs = encode(experiment, raw)
     prediction = predict_all(experiment.rule, model, inputs, generator(experiment.seed, "predict"))
     arrays = {
@@ -67,6 +76,17 @@ def evaluate(
     write_atomically(folder.evaluation_arrays, to_safetensors(owned))
     summary = summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind, **work)
     curves = _robustness(experiment, model, inputs, labels)
+    if not labels.is_floating_point():
+        noise = generator(experiment.seed, "predict")
+        summary["uncertainty"] = measure(
+            model,
+            lambda coded: predict_all(experiment.rule, model, coded, noise),
+            lambda images: encode(experiment, images),
+            Judged(inputs, labels, prediction, raw if isinstance(raw, np.ndarray) else None),
+            validation,
+            experiment.coding.n_steps,
+            noise,
+        )
     return summary | extra | ({"robustness": curves} if curves else {})
 
 

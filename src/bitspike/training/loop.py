@@ -258,7 +258,7 @@ class _Run:
             return
         self.network.load_state_dict(self.best)
         chosen = self.rule.calibrate(self.network, self.validation, self.experiment.training.max_silent)
-        figures = evaluate(self.experiment, self.network, *self.test, self.folder)
+        figures = evaluate(self.experiment, self.network, *self.test, self.folder, self.validation)
         figures |= {
             "best_epoch": self.best_epoch, "validation_accuracy": self.best_accuracy, "calibration": chosen,
         }  # fmt: skip

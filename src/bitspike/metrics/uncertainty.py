@@ -1,0 +1,61 @@
+"""The figures of uncertainty of one evaluation, JSON-ready; definitions in docs/metrics.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.contracts import Prediction
+from bitspike.metrics.calibration import ece_interval, expected_calibration_error
+from bitspike.metrics.conformal import prediction_sets, set_figures
+from bitspike.metrics.ood import auroc, entropy, false_positive_rate, least_confidence, mutual_information
+from bitspike.metrics.selective import risk_coverage
+
+ALPHAS = (0.1, 0.05, 0.01)
+
+
+def decision_figures(prediction: Prediction, labels: Tensor, generator: torch.Generator) -> dict[str, Any]:
+    """ece_interval, ece_mass, ece_mass_interval (95 % bootstrap), aurc and eaurc of decisions on `labels` (n,)."""
+    confidence = prediction.probabilities.gather(1, prediction.labels.long().unsqueeze(1)).squeeze(1)
+    correct = prediction.labels == labels
+    curve = risk_coverage(confidence, correct)
+    return {
+        "ece_interval": ece_interval(confidence, correct, generator),
+        "ece_mass": expected_calibration_error(confidence, correct, binning="mass"),
+        "ece_mass_interval": ece_interval(confidence, correct, generator, binning="mass"),
+        "aurc": curve.aurc,
+        "eaurc": curve.eaurc,
+    }
+
+
+def conformal_figures(
+    probabilities: Tensor, labels: Tensor, thresholds: Sequence[tuple[float, float]]
+) -> dict[str, dict[str, float]]:
+    """`set_figures` for each alpha of `ALPHAS` by its entry in `thresholds`; without one the sets hold every class."""
+    known = dict(thresholds)
+    return {
+        str(alpha): set_figures(prediction_sets(probabilities, known.get(alpha, math.inf)), labels)
+        for alpha in ALPHAS
+    }
+
+
+def ood_figures(
+    inside: Tensor, outside: Tensor, members: tuple[Tensor, Tensor] | None = None
+) -> dict[str, float]:
+    """AUROC by entropy, max_probability and, with `members`, mutual_information; fpr95 by entropy.
+
+    `inside`, `outside` (n, classes): probabilities of inputs in and out of the distribution; `members`: those of each
+    member of a committee, (members, n, classes), of both.
+    """
+    figures = {
+        "entropy": auroc(entropy(inside), entropy(outside)),
+        "max_probability": auroc(least_confidence(inside), least_confidence(outside)),
+        "fpr95": false_positive_rate(entropy(inside), entropy(outside)),
+    }
+    if members is not None:
+        figures["mutual_information"] = auroc(*(mutual_information(part) for part in members))
+    return figures

@@ -1,0 +1,137 @@
+"""How well a finished run knows what it does not know: `uncertainty` in evaluation.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitspike.contracts import Batch, Prediction, take
+from bitspike.layers.anytime import Anytime, over_time, steps_between
+from bitspike.metrics.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+)
+from bitspike.metrics.conformal import (
+    conformal_grid,
+    conformal_threshold,
+    early_figures,
+    early_stopping,
+    label_scores,
+    prediction_sets,
+    set_figures,
+)
+from bitspike.metrics.robustness import add_noise
+from bitspike.metrics.uncertainty import ALPHAS, conformal_figures, decision_figures, ood_figures
+
+N_DRAWN = 2000  # inputs, drawn from the test set, that are disturbed or decided early
+NOISE = 1.0  # standard deviation of pixel noise, in units of white
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is judged: coded inputs, labels (n,), decisions on them, and the images, uint8 (n, h, w), of still ones."""
+
+    inputs: Any
+    labels: Tensor
+    prediction: Prediction
+    images: np.ndarray[Any, Any] | None
+
+
+def measure(
+    model: nn.Module,
+    predict: Callable[[Any], Prediction],
+    encode: Callable[[Any], Any],
+    test: Judged,
+    validation: Batch | None,
+    n_steps: int,
+    noise: torch.Generator,
+) -> dict[str, Any]:
+    """Intervals, risk and coverage, strangeness of disturbed images; with validation data also conformal sets.
+
+    `predict` decides on coded inputs, `encode` codes images; `validation` is what thresholds and a temperature are
+    fitted to. docs/metrics.md, "Uncertainty".
+    """
+    figures = decision_figures(test.prediction, test.labels, noise)
+    if test.images is not None and test.images.shape[1] > 1:  # rows of features are no images
+        figures["ood"] = _outside(model, predict, encode, test, noise)
+    if validation is None:
+        return figures
+    held = predict(validation.inputs)
+    thresholds = conformal_grid(label_scores(held.probabilities, validation.labels))
+    figures["conformal_thresholds"] = thresholds
+    figures["conformal"] = conformal_figures(test.prediction.probabilities, test.labels, thresholds)
+    if isinstance(model, Anytime) and n_steps > 1 and len(validation.labels) > 1:
+        figures["conformal_early"] = _early(model, test, validation, n_steps, noise)
+    figures["temperature"] = _scaled(test, held, validation.labels)
+    return figures
+
+
+def _outside(
+    model: nn.Module,
+    predict: Callable[[Any], Prediction],
+    encode: Callable[[Any], Any],
+    test: Judged,
+    noise: torch.Generator,
+) -> dict[str, dict[str, float]]:
+    """Are images turned by 90 degrees, or drowned in noise, told from those of the test set?"""
+    assert test.images is not None
+    rows = _drawn(len(test.labels), noise)
+    images = torch.from_numpy(test.images[rows.numpy()])
+    strange = {"noisy": add_noise(images, NOISE, noise)}
+    if images.shape[1] == images.shape[2]:
+        strange = {"rotated": images.rot90(1, (1, 2)).contiguous(), **strange}
+    inside = test.prediction.probabilities[rows]
+    of_members: Any = getattr(model, "member_probabilities", None)
+    known = None if of_members is None else of_members(take(test.inputs, rows))
+    found = {}
+    for name, disturbed in strange.items():
+        inputs = encode(disturbed.numpy())
+        members = None if known is None else (known, of_members(inputs))
+        found[name] = ood_figures(inside, predict(inputs).probabilities, members)
+    return found
+
+
+@torch.no_grad()
+def _early(
+    model: Any, test: Judged, validation: Batch, n_steps: int, noise: torch.Generator
+) -> dict[str, dict[str, Any]]:
+    """Conformal sets at the time when they are small enough, and at the end."""
+    times = steps_between(n_steps)
+    held, rows = _drawn(len(validation.labels), noise), _drawn(len(test.labels), noise)
+    known, target = over_time(model, take(validation.inputs, held), times), validation.labels[held]
+    asked, labels = over_time(model, take(test.inputs, rows), times), test.labels[rows]
+    latest = test.prediction.decision_time[rows].long().clamp(max=n_steps - 1)
+    found = {}
+    for alpha in ALPHAS:
+        rule = early_stopping(known, target, alpha, noise)
+        threshold = conformal_threshold(label_scores(known[:, -1], target), alpha)
+        full = set_figures(prediction_sets(asked[:, -1], threshold), labels)
+        found[str(alpha)] = {
+            "early": early_figures(rule, asked, labels, times, latest),
+            "full": {**full, "decision_time": float(latest.double().mean())},
+        }
+    return found
+
+
+def _drawn(n: int, noise: torch.Generator) -> Tensor:
+    """Numbers of at most `N_DRAWN` of `n` inputs: the first ones can be harder or easier than the rest."""
+    return torch.randperm(n, generator=noise)[:N_DRAWN]
+
+
+def _scaled(test: Judged, held: Prediction, labels: Tensor) -> dict[str, float]:
+    """The temperature that suits the validation data, and what it makes of the test data."""
+    temperature = fit_temperature(held.potentials, labels)
+    decided = test.prediction
+    probabilities = (decided.potentials.double() / temperature).softmax(1)
+    confidence = probabilities.gather(1, decided.labels.long().unsqueeze(1)).squeeze(1)
+    return {
+        "temperature": temperature,
+        "nll": negative_log_likelihood(probabilities, test.labels),
+        "ece": expected_calibration_error(confidence, decided.labels == test.labels),
+    }
