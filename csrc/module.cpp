@@ -17,6 +17,7 @@ void bind_packed_trains(nb::module_& m);
 void bind_first_spike(nb::module_& m);
 void bind_s4nn(nb::module_& m);
 void bind_spike_train_conv(nb::module_& m);
+void bind_srm(nb::module_& m);
 void bind_spike_train(nb::module_& m);
 
 NB_MODULE(_native, m) {
@@ -35,5 +36,6 @@ NB_MODULE(_native, m) {
     bind_first_spike(m);
     bind_s4nn(m);
     bind_spike_train_conv(m);
+    bind_srm(m);
     bind_spike_train(m);
 }

@@ -105,7 +105,10 @@ def loss(read: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         return -elementary.log(p.gather(1, target.values[:, None])[:, 0].clamp_min(1e-30)), slope / n
     y, p = target.values.to(read.dtype), elementary.sigmoid(read)
     losses = -(y * elementary.log(p.clamp_min(1e-30)) + (1 - y) * elementary.log((1 - p).clamp_min(1e-30)))
-    return losses.mean(1), (p - y) / (n * read.shape[1])
+    total = losses[:, 0]
+    for k in range(1, read.shape[1]):
+        total = total + losses[:, k]
+    return total / read.shape[1], (p - y) / (n * read.shape[1])
 
 
 def local_error(layer: Layer, slope: Tensor, u: Tensor, pooled: Tensor, box: float) -> Tensor:
@@ -192,7 +195,10 @@ def move(
         moments.mean.copy_(moments.mean + (g - moments.mean) * (1 - b1))
         moments.square.copy_(moments.square * b2 + (g * g) * (1 - b2))
         rate, root = update.lr / (1 - b1**count), 1 / math.sqrt(1 - b2**count)
-        change = (moments.mean * rate) / (torch.sqrt(moments.square) * root + update.eps)
+        spread = (
+            moments.square.double().sqrt().to(g.dtype)
+        )  # correctly rounded, as torch's float32 root is not
+        change = (moments.mean * rate) / (spread * root + update.eps)
     if update.rho:
         change = change + (latent - prior) * (update.lr * update.rho)
     latent.copy_(latent - change)

@@ -1,0 +1,128 @@
+"""One online step of a BiSNN layer by the native kernels: CPU, float32, bit for bit that of `reference`.
+
+Draw, product, neurons, readout, loss, local error, gradient and the move of the latents are one call. Nothing grows
+with the number of steps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bitspike import _native
+from bitspike.errors import BackendError, UsageError
+from bitspike.ops.spike_train.operators import Dense
+from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update
+
+KINDS = ("real", "straight-through", "hard", "relaxed")
+
+Learned = tuple[
+    NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None
+]
+
+
+def step(
+    layer: Layer,
+    state: State,
+    x: Tensor,
+    latents: Latents,
+    target: Target | None,
+    update: Update,
+    key: int,
+    isa: str = "best",
+) -> tuple[State, Out]:
+    """See `reference.step`. P, Q and R of `state` are changed in place and returned; S is new, and is `Out.spikes` too.
+
+    `x` `(batch, n_in)` is fastest as uint8 or bool. Raises `BackendError` for what only the reference has: other types
+    than float32, convolutions, the additive stabiliser.
+    """
+    if not isinstance(layer.op, Dense):
+        raise BackendError("the native online step has no convolutions; use backend=reference")
+    if update.kind == "relaxed" and update.stabiliser == "additive":
+        raise BackendError(
+            "the native online step has the log stabiliser alone; use backend=reference, in float64"
+        )
+    classes, targets = None, None
+    if target is not None:
+        values = target.values.contiguous()
+        classes, targets = (values.numpy(), None) if target.is_class else (None, _array(values, "target"))
+    moments = latents.moments or (None, None)
+    neuron = layer.neuron
+    try:
+        spikes, read, losses = _native.srm_dense(
+            _array(state.p, "P"),
+            _array(state.q, "Q"),
+            _array(state.r, "R"),
+            _array(state.s.contiguous(), "S"),
+            _input(x),
+            _learned(latents.weight, latents.prior, moments[0]),
+            None if latents.bias is None else _learned(latents.bias, latents.prior_bias, moments[1]),
+            layer.readout.to(torch.int8).contiguous().numpy(),
+            layer.readout_bias.to(torch.int8).contiguous().numpy(),
+            classes,
+            targets,
+            (neuron.alpha, neuron.beta, neuron.gamma, layer.scale, layer.readout_scale, update.box),
+            _rule(update, latents),
+            KINDS.index(update.kind),
+            update.tau,
+            update.s_max,
+            latents.moments is not None,
+            key,
+            torch.get_num_threads(),
+            isa,
+        )
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"online step of {layer.op.n_in} inputs and {layer.op.n_out} neurons: {error}"
+        ) from error
+    fired = torch.from_numpy(spikes)
+    return state._replace(s=fired), Out(fired, torch.from_numpy(read), torch.from_numpy(losses))
+
+
+def _array(tensor: Tensor, name: str) -> NDArray[np.float32]:
+    """The memory of a float32 tensor, not a copy."""
+    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+        raise BackendError(
+            f"{name} is {tensor.dtype}; the native online step takes contiguous float32; use backend=reference"
+        )
+    values: NDArray[np.float32] = tensor.detach().numpy()
+    return values
+
+
+def _input(x: Tensor) -> NDArray[np.uint8] | NDArray[np.float32]:
+    if x.dtype == torch.bool:
+        x = x.view(torch.uint8)
+    elif x.dtype != torch.uint8:
+        x = x.to(torch.float32)
+    values: NDArray[np.uint8] = x.detach().contiguous().numpy()
+    return values
+
+
+def _learned(latent: Tensor, prior: Tensor | float, moments: Moments | None) -> Learned:
+    """A tensor, its prior and moments as arrays `(n_in, n_out)` or `(n_out,)`."""
+    return (
+        _array(latent, "the latents"),
+        _array(prior, "the prior") if isinstance(prior, Tensor) else None,
+        None if moments is None else _array(moments.mean, "the mean"),
+        None if moments is None else _array(moments.square, "the mean square"),
+    )
+
+
+def _rule(update: Update, latents: Latents) -> tuple[float, ...]:
+    (b1, b2), count = update.betas, update.count + 1
+    return (
+        update.lr,
+        update.lr * update.rho,
+        1 - b1,
+        b2,
+        1 - b2,
+        update.lr / (1 - b1**count),
+        1 / math.sqrt(1 - b2**count),
+        update.eps,
+        math.inf if update.clip is None else update.clip,
+        *(0.0 if isinstance(prior, Tensor) else prior for prior in (latents.prior, latents.prior_bias)),
+    )
