@@ -160,9 +160,9 @@ def test_wrong_content_is_refused_and_verify_says_which(tmp_path: Path) -> None:
     folder = write_all(tmp_path / "tiny-folder")
     data.write_idx(folder / f"{NAMES[1]}.gz", 1 - TRAIN_LABELS)
     data.write_idx(folder / f"{NAMES[2]}.gz", TRAIN_IMAGES)
-    (folder / f"{NAMES[3]}.gz").unlink()
     with pytest.raises(DataError, match="not that of tiny"):
         data.load("tiny", tmp_path)
+    (folder / f"{NAMES[3]}.gz").unlink()
     checks = data.verify("tiny", tmp_path)
     assert [check.ok for check in checks] == [True, False, False, False]
     assert [check.path is None for check in checks] == [False, False, False, True]
@@ -180,7 +180,7 @@ def test_transposed_images_become_upright(tmp_path: Path) -> None:
 def test_code_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in blocks:
@@ -192,6 +192,8 @@ def test_code_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.Monk
     assert names["images"].shape == (10_000, 2, 10)
     assert names["spikes"].steps.tolist() == [3, 105]
     assert names["spikes"].channels.tolist() == [637, 360]
+    assert names["filmed"].shape == (2, 8, 8)
+    assert len(names["binned"].steps) > 200
     assert names["heard"].n_channels == 78
 
 

@@ -26,8 +26,8 @@ def predict(
 
     Args:
         model: a model file
-        files: png (one image), npy or idx (one or many); for models of events N-MNIST files (.bin), for models of
-            sound WAV or NIST SPHERE files
+        files: png (one image), npy or idx (one or many); for models of events N-MNIST files (.bin) or AEDAT 2.0
+            files of a DVS128 (.aedat), for models of sound WAV or NIST SPHERE files
         backend: what runs the model
     """
     from bitspike.deploy.engine import load
@@ -58,23 +58,42 @@ def _read(contents: Contents | TrainContents, file: Path) -> Any:
     """What a file holds, as the model takes it."""
     from bitspike.data import images
     from bitspike.data.audio import read_sound
-    from bitspike.data.events import read_nmnist
-    from bitspike.data.recordings import Audio, Events
+    from bitspike.data.recordings import Audio
     from bitspike.errors import DataError
 
-    if contents.coding == "events":
-        height, width = contents.input_shape[-2:]
-        return Events.join([read_nmnist(file)], (height, width))
-    if contents.coding == "sound":
+    if contents.coding in ("events", "sound"):
         try:
             content = file.read_bytes()
         except OSError as error:
             raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+        if contents.coding == "events":
+            height, width = contents.input_shape[-2:]
+            return _recording(content, str(file), (height, width))
         samples, rate = read_sound(content, str(file))
         return Audio.join([samples], rate)
     height, width = (1, *contents.input_shape)[-2:]  # a model of plain features takes rows
     found = images.read_inputs(file, (height, width))
     return found.reshape(len(found), -1)
+
+
+def _recording(content: bytes, where: str, sensor: tuple[int, int]) -> Any:
+    """One recording of events; a model for MNIST-DVS gets the part of it that it was trained on."""
+    from bitspike.data import aedat2, events
+    from bitspike.data.recordings import Events
+    from bitspike.errors import DataError
+
+    if content[:1] == b"#":  # no N-MNIST file: its first byte is x, below 34
+        found, its_sensor = aedat2.decode_aedat(content, where), aedat2.SENSOR
+        if sensor == aedat2.CROPPED:
+            found, its_sensor = aedat2.cropped(found), sensor
+    else:
+        found, its_sensor = events.decode_nmnist(content, where), events.SENSOR
+    if sensor != its_sensor:
+        raise DataError(
+            f"{where}: recorded with {its_sensor[0]} x {its_sensor[1]} pixels, the model wants {sensor[0]} x "
+            f"{sensor[1]}; give it recordings of its own camera"
+        )
+    return Events.join([found], sensor)
 
 
 def command(arguments: list[str]) -> Command:

@@ -66,7 +66,7 @@ class Entry:
     mirrors: tuple[str, ...] = ()
     note: str = ""
     transposed: bool = False
-    kind: Literal["idx", "nmnist", "fsdd", "ti46"] = "idx"
+    kind: Literal["idx", "nmnist", "mnist-dvs", "fsdd", "ti46"] = "idx"
 
     @property
     def n_bytes(self) -> int:
@@ -204,6 +204,26 @@ CATALOG: dict[str, Entry] = {
         source="the first recordings of N-MNIST (docs/data.md says which)",
         note="a subset, 1,100 of the 70,000 recordings: not to be compared with published figures",
         kind="nmnist",
+    ),
+    "mnist-dvs": Entry(
+        name="mnist-dvs",
+        title="MNIST-DVS, 9,000 + 1,000 event recordings of moving digits, scale 4, the middle 26 x 26 pixels",
+        folder="mnist-dvs",
+        files=tuple(
+            Archive(
+                f"grabbed_data{k}.zip",
+                (f"grabbed_data{k}",),
+                rf"grabbed_data{k}/scale4/mnist_{k}_scale04_[0-9]{{4}}\.aedat",
+                1000,
+                1_000_000_000,
+            )
+            for k in range(10)
+        ),
+        classes=tuple("0123456789"),
+        licence="cite T. Serrano-Gotarredona and B. Linares-Barranco 2015, doi:10.3389/fnins.2015.00481",
+        source="http://www2.imse-cnm.csic.es/caviar/MNISTDVS.html",
+        note="content checked by the number of recordings only: no published SHA-256",
+        kind="mnist-dvs",
     ),
     "fsdd": Entry(
         name="fsdd",

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.data.recordings import EVENT, Events
+from bitspike.data.recordings import EVENT, Events, append
 from bitspike.errors import BackendError, DataError, UsageError
 from bitspike.ops.counter import STEP, mix64
 from bitspike.ops.packed.native import default_threads
@@ -116,9 +116,7 @@ class EventCamera:
                 off,
             )
             recorded, lengths[rows] = self._native(*arguments) if native else self._reference(*arguments)
-            end = len(values)
-            values.resize(end + len(recorded), refcheck=False)  # in place: all events exist once
-            values[end:] = recorded
+            append(values, recorded)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Events(values, offsets, (height, width))
 

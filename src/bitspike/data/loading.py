@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bitspike.data import files
-from bitspike.data.catalog import CATALOG, PARTS, entry
+from bitspike.data.aedat2 import mnist_dvs
+from bitspike.data.catalog import CATALOG, PARTS, Archive, Entry, File, entry
 from bitspike.data.dataset import Dataset, as_images, as_labels
 from bitspike.data.events import nmnist
 from bitspike.data.fsdd import fsdd
@@ -40,14 +42,13 @@ def load(name: str, data_dir: str | Path | None = None, download: bool = True) -
     known = entry(name)
     if not known.files:
         return _computed(name)
-    hashes = {}
-    contents = []
-    for file in known.files:
-        path = files.fetch(known, file, data_dir, download)
-        content, hashes[file.name] = files.read(known, file, path)
-        contents.append((str(path), content))
+    paths = [files.fetch(known, file, data_dir, download) for file in known.files]
+    hashes: dict[str, str] = {}
+    contents = _contents(known, paths, hashes)
     if known.kind == "nmnist":
         return Dataset(name, *nmnist(contents), known.classes, hashes, known.note)
+    if known.kind == "mnist-dvs":
+        return Dataset(name, *mnist_dvs(contents), known.classes, hashes, known.note)
     if known.kind == "fsdd":
         speaker = name.partition(":")[2]
         note = f"all recordings of {speaker} are the test part" if speaker else known.note
@@ -70,6 +71,14 @@ def verify(name: str, data_dir: str | Path | None = None) -> list[files.Check]:
     """Look for a data set's files, without download, and compare their content with the catalogue."""
     known = entry(name)
     return [files.check(known, file, data_dir) for file in known.files]
+
+
+def _contents(known: Entry, paths: list[Path], hashes: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Places and contents, read one after the other; each leaves its SHA-256 in `hashes`."""
+    listed: tuple[File | Archive, ...] = known.files
+    for file, path in zip(listed, paths, strict=True):
+        content, hashes[file.name] = files.read(known, file, path)
+        yield str(path), content
 
 
 def _computed(name: str) -> Dataset:

@@ -81,6 +81,13 @@ class Audio:
         return Audio(*_join(recordings, np.dtype(np.int16)), rate)
 
 
+def append(values: NDArray[Any], more: NDArray[Any]) -> None:
+    """Lengthen an array that nothing else refers to, in place, so that large recordings exist once."""
+    n = len(values)
+    values.resize(n + len(more), refcheck=False)
+    values[n:] = more
+
+
 def _check_offsets(what: str, values: NDArray[Any], offsets: NDArray[np.int64]) -> None:
     fits = offsets.ndim == 1 and len(offsets) > 0 and offsets.dtype == np.int64
     if not fits or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
