@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from bitspike.cli._terminal import Command, bind
-from bitspike.errors import BitspikeError, DataError
+from bitspike.errors import BitspikeError, DataError, FormatError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +35,7 @@ def pack(
         output: file to write; default RUN/model.bitspike
     """
     from bitspike.deploy import pack as deploy
+    from bitspike.deploy.conformal import read_quantiles
     from bitspike.report.record import read_record
     from bitspike.training import load_model
 
@@ -48,6 +49,13 @@ def pack(
         raise DataError(f"{run}: evaluation.safetensors has no example images; train the run again")
     images = record.arrays.get("example_images")  # uint8 (n, h, w)
     packed = deploy.pack(model, experiment, about["classes"], () if images is None else images.shape[1:])
+    uncertainty = record.evaluation.get("uncertainty")
+    if isinstance(uncertainty, dict) and uncertainty.get("conformal_thresholds"):
+        try:
+            quantiles = read_quantiles(uncertainty["conformal_thresholds"])
+        except FormatError as error:
+            raise DataError(f"{run / 'evaluation.json'}: {error}; train the run again") from error
+        packed = deploy.with_conformal(packed, quantiles)
     inputs = _drawn(coding) if images is None else images
     fault = deploy.verify(packed, plain(experiment, model), inputs)
     if fault is not None:

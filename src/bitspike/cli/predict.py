@@ -19,27 +19,39 @@ def predict(
     files: tyro.conf.Positional[tuple[Path, ...]],
     *,
     backend: Literal["auto", "native", "reference"] = "auto",
+    abstain: float | None = None,
 ) -> dict[str, Any]:
     """Decide on images or recordings with a packed model: label, probability, decision time.
 
     example: bitspike predict runs/first/model.bitspike seven.png more.npy
+
+    example: bitspike predict runs/first/model.bitspike seven.png --abstain 0.05
 
     Args:
         model: a model file
         files: png (one image), npy or idx (one or many); for models of events N-MNIST files (.bin) or AEDAT 2.0
             files of a DVS128 (.aedat), for models of sound WAV or NIST SPHERE files
         backend: what runs the model
+        abstain: alpha: answer only where the set of classes that holds the right one with probability 1 - alpha has
+            exactly one class, refuse elsewhere (docs/metrics.md, "Conformal sets")
     """
+    from bitspike.deploy import conformal
     from bitspike.deploy.engine import load
     from bitspike.errors import UsageError
 
     if not files:
         raise UsageError("which inputs? bitspike predict MODEL FILE...")
+    if abstain is not None:
+        conformal.check_alpha(abstain)
     packed = load(model, backend)
+    threshold = None
+    if abstain is not None:
+        threshold = conformal.threshold_for(packed.contents.conformal, abstain)
     rows = []
     for file, inputs in [(file, _read(packed.contents, file)) for file in files]:
         decided = packed.decide(inputs)
         probabilities = packed.probabilities(decided)
+        within = None if threshold is None else conformal.sets(probabilities, threshold)
         for index, label in enumerate(decided.labels.tolist()):
             rows.append(
                 {
@@ -49,9 +61,16 @@ def predict(
                     "probability": round(float(probabilities[index, label]), 6),
                     "decision_time": int(decided.decision_time[index]),
                     "silent": bool(decided.silent[index]),
+                    **({} if within is None else _answer(packed.classes, within[index].tolist())),
                 }
             )
-    return {"predictions": rows}
+    return {"predictions": rows} if abstain is None else {"predictions": rows, "alpha": abstain}
+
+
+def _answer(classes: tuple[str, ...], within: list[bool]) -> dict[str, Any]:
+    """The set of classes; the answer if it is one class, else None: refused."""
+    held = [name for name, inside in zip(classes, within, strict=True) if inside]
+    return {"answer": held[0] if len(held) == 1 else None, "refused": len(held) != 1, "set": held}
 
 
 def _read(contents: Contents | TrainContents, file: Path) -> Any:
@@ -102,6 +121,17 @@ def command(arguments: list[str]) -> Command:
 
 def show(result: dict[str, Any]) -> None:
     rows: list[dict[str, Any]] = result["predictions"]
-    table(
-        ["file", "input", "label", "probability", "decision time", "silent"], (row.values() for row in rows)
-    )
+    columns = ["file", "input", "label", "probability", "decision_time", "silent"]
+    if "alpha" in result:
+        columns = ["file", "input", "answer", "set", "probability", "decision_time", "silent"]
+        rows = [
+            row
+            | {
+                "answer": "refused" if row["refused"] else row["answer"],
+                "set": ", ".join(row["set"]) or "none",
+            }
+            for row in rows
+        ]
+    table([name.replace("_", " ") for name in columns], ([row[name] for name in columns] for row in rows))
+    if "alpha" in result:
+        print(f"refused {sum(row['refused'] for row in rows)} of {len(rows)} at alpha {result['alpha']:g}")

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from bitspike.deploy import train_format
+from bitspike.deploy.conformal import Quantiles, check_quantiles, quantile_field, take_quantiles
 from bitspike.deploy.container import Taker, check_fields, join, split
 from bitspike.deploy.train_format import VERSION, TrainContents
 from bitspike.errors import FormatError, UsageError
@@ -32,6 +33,7 @@ class Contents:
     temperature: float = 1.0
     recipe: str = ""
     binarise: bool = False  # coding "pixel": 255 where a pixel is 128 or more, else 0
+    conformal: Quantiles = ()
 
     def __post_init__(self) -> None:
         network = self.network
@@ -47,6 +49,7 @@ class Contents:
             raise UsageError(f"temperature is {self.temperature}; it must be positive and finite")
         if self.binarise and self.coding != "pixel":
             raise UsageError("binarise belongs to coding 'pixel'")
+        check_quantiles(self.conformal)
         if self.coding == "pixel":
             if any(layer.kind != "binary" for layer in network.layers):
                 raise UsageError("coding 'pixel' is for binary layers; this network has a real one")
@@ -93,7 +96,7 @@ def encode(contents: Contents | TrainContents) -> bytes:
     }
     if contents.coding == "pixel":
         metadata["binarise"] = contents.binarise
-    return join(metadata, tensors)
+    return join(metadata | quantile_field(contents.conformal), tensors)
 
 
 def decode(data: bytes) -> Contents | TrainContents:
@@ -150,6 +153,7 @@ def _decode(data: bytes) -> Contents | TrainContents:
     }  # fmt: skip
     if metadata.get("coding") == "pixel":
         expected["binarise"] = bool
+    conformal = take_quantiles(metadata)
     check_fields(metadata, expected, {"input": int, "widths": int, "kinds": str, "classes": str})
     if metadata["decision"] != DECISION:
         raise FormatError(f"decision rule {metadata['decision']!r} is unknown; expected {DECISION!r}")
@@ -198,6 +202,7 @@ def _decode(data: bytes) -> Contents | TrainContents:
         temperature=metadata["temperature"],
         recipe=metadata["recipe"],
         binarise=metadata.get("binarise", False),
+        conformal=conformal,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bitspike.deploy import conformal
 from bitspike.errors import DataError, UsageError
 from bitspike.ops.packed.network import Array, Decisions
 
@@ -15,6 +16,7 @@ Backend = Literal["auto", "native", "reference"]
 class Model:
     """A packed model, ready to decide: `decide` makes decisions, the rest follows from them."""
 
+    contents: Any  # what the model file holds
     classes: tuple[str, ...]
     temperature: float
 
@@ -36,6 +38,21 @@ class Model:
         weight = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         probabilities: Array = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
         return probabilities
+
+    def sets(self, x: Any, alpha: float, threads: int | None = None) -> Array:
+        """Conformal sets, bool `(n, classes)`: with probability >= 1 - `alpha` the set holds the right class.
+
+        So if x is drawn as the validation data were; a set is {c: 1 - p[c] <= threshold} and can be empty. Takes the
+        threshold of the next smaller alpha in the model file; where there is none, `UsageError` says what to do.
+        """
+        threshold = conformal.threshold_for(self.contents.conformal, alpha)
+        return conformal.sets(self.predict_proba(x, threads), threshold)
+
+    def abstain(self, x: Any, alpha: float, threads: int | None = None) -> Array:
+        """The class of each input whose set (see `sets`) holds exactly one, else -1: refused; int64 `(n,)`."""
+        within = self.sets(x, alpha, threads)
+        labels: Array = np.where(within.sum(axis=1) == 1, within.argmax(axis=1), -1)
+        return labels
 
 
 def check_backend(backend: str) -> None:

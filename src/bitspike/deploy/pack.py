@@ -12,6 +12,7 @@ import numpy as np
 
 from bitspike.coding import EventBins
 from bitspike.deploy import format as file_format
+from bitspike.deploy.conformal import Quantiles
 from bitspike.deploy.engine import PackedModel
 from bitspike.deploy.format import Contents
 from bitspike.deploy.train_format import TrainContents
@@ -88,6 +89,13 @@ def pack(
         f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork, a HeavisideNetwork or a "
         "SpikeTrainNetwork"
     )
+
+
+def with_conformal(model: PackedModel | TrainModel, quantiles: Quantiles) -> PackedModel | TrainModel:
+    """The same model with these (alpha, threshold) pairs, alpha rising, in its file; see `Model.sets`."""
+    if isinstance(model, TrainModel):
+        return TrainModel(dataclasses.replace(model.contents, conformal=quantiles))
+    return PackedModel(dataclasses.replace(model.contents, conformal=quantiles))
 
 
 def _short(value: Tensor) -> float:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from bitspike.coding import Cochlea, Direct, EventBins, Poisson
+from bitspike.deploy.conformal import Quantiles, check_quantiles, quantile_field, take_quantiles
 from bitspike.deploy.container import Taker, check_fields, join
 from bitspike.errors import FormatError, UsageError
 from bitspike.ops.packed.network import Array
@@ -42,6 +43,7 @@ class TrainContents:
     classes: tuple[str, ...]
     temperature: float = 1.0
     recipe: str = ""
+    conformal: Quantiles = ()
 
     def __post_init__(self) -> None:
         network, coding, shape = self.network, self.network.coding, self.input_shape
@@ -61,6 +63,7 @@ class TrainContents:
             )
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise UsageError(f"temperature is {self.temperature}; it must be positive and finite")
+        check_quantiles(self.conformal)
         check_size([layer.operator for layer in network.layers], network.n_steps)
 
     @property
@@ -106,11 +109,12 @@ def encode(contents: TrainContents) -> bytes:
         "decision": DECISION,
         "recipe": contents.recipe,
     }
-    return join(metadata, tensors)
+    return join(metadata | quantile_field(contents.conformal), tensors)
 
 
 def decode(metadata: dict[str, Any], tensors: dict[str, Array]) -> TrainContents:
     """The contents of a file of one of the codings `NAMES`, whose format version has been checked."""
+    conformal = take_quantiles(metadata)
     check_fields(
         metadata,
         {
@@ -141,6 +145,7 @@ def decode(metadata: dict[str, Any], tensors: dict[str, Array]) -> TrainContents
         classes=tuple(metadata["classes"]),
         temperature=metadata["temperature"],
         recipe=metadata["recipe"],
+        conformal=conformal,
     )
 
 

@@ -1,0 +1,126 @@
+"""`bitspike predict --abstain`, and the thresholds on their way from a run to its model file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bitspike
+from bitspike.cli import main
+from bitspike.data import load
+from bitspike.deploy.format import read, write
+
+SMALL = ("--network.hidden", "24", "--training.epochs", "6", "--seed=3")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert main(["train", "bs4nn-digits", *SMALL, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    np.save(tmp_path / "some.npy", load("digits").test_inputs[:60])
+    return tmp_path / "some.npy"
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main([*arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    return " ".join(shown.err.replace("│", " ").split())
+
+
+def test_thresholds_of_the_run_lie_in_its_model_file(run: Path) -> None:
+    model = bitspike.load(run / "model.bitspike")
+    stored = json.loads((run / "evaluation.json").read_text())["uncertainty"]
+    assert [list(pair) for pair in model.contents.conformal] == stored["conformal_thresholds"]
+    digits = load("digits")
+    for alpha, figures in stored["conformal"].items():
+        within = model.sets(digits.test_inputs, float(alpha))
+        held = within[np.arange(len(within)), digits.test_labels]
+        assert held.mean() == pytest.approx(figures["coverage"])
+        assert within.sum(1).mean() == pytest.approx(figures["mean_set_size"])
+
+
+def test_answers_and_refusals(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(run / "model.bitspike")
+    found = result(capsys, "predict", model, str(images), "--abstain", "0.05")
+    plain = result(capsys, "predict", model, str(images))
+    assert found["alpha"] == 0.05
+    assert "alpha" not in plain
+    answers = bitspike.load(model).abstain(np.load(images), 0.05)
+    for row, answer, other in zip(found["predictions"], answers.tolist(), plain["predictions"], strict=True):
+        assert {name: row[name] for name in other} == other
+        assert row["refused"] == (answer == -1) == (len(row["set"]) != 1)
+        assert row["answer"] == (None if answer == -1 else str(answer))
+        if answer != -1:
+            assert row["set"] == [row["answer"]] == [row["label"]]
+    assert 0 < sum(row["refused"] for row in found["predictions"]) < 60
+
+
+def test_the_table_shows_answers_and_sets(
+    run: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["predict", str(run / "model.bitspike"), str(images), "--abstain", "0.05"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["file", "input", "answer", "set", "probability", "decision", "time", "silent"]
+    rows = [line for line in lines if "some.npy" in line]
+    assert len(rows) == 60
+    refused = [line for line in rows if "refused" in line]
+    assert any("," in line for line in refused)
+    assert lines[-1] == f"refused {len(refused)} of 60 at alpha 0.05"
+
+
+def test_bad_values_are_refused_before_anything_runs(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = str(tmp_path / "absent.npy")
+    model = str(run / "model.bitspike")
+    for alpha in ("0", "1", "-0.1", "nan", "1.5"):
+        said = complaint(capsys, "predict", str(tmp_path / "absent"), absent, f"--abstain={alpha}")
+        assert "between 0 and 1" in said
+    assert "supports" in complaint(capsys, "predict", model, absent, "--abstain", "0.0001")
+    assert "--abstain" in complaint(capsys, "predict", model, absent, "--abstain", "often")
+    bare = tmp_path / "bare.bitspike"
+    write(dataclasses.replace(read(model), conformal=()), bare)
+    said = complaint(capsys, "predict", str(bare), absent, "--abstain", "0.1")
+    assert "no conformal thresholds" in said
+    assert "bitspike pack" in said
+
+
+def test_a_run_with_damaged_thresholds_is_not_packed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run / "evaluation.json"
+    before = file.read_text()
+    try:
+        damaged = json.loads(before)
+        damaged["uncertainty"]["conformal_thresholds"] = [[0.1, 2.0]]
+        file.write_text(json.dumps(damaged))
+        said = complaint(capsys, "pack", str(run), "-o", str(tmp_path / "m"))
+        assert "evaluation.json" in said
+        assert "train the run again" in said
+        del damaged["uncertainty"]  # a run of an older release
+        file.write_text(json.dumps(damaged))
+        assert result(capsys, "pack", str(run), "-o", str(tmp_path / "m"))["model"] == str(tmp_path / "m")
+        assert bitspike.load(tmp_path / "m").contents.conformal == ()
+    finally:
+        file.write_text(before)
