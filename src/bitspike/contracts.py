@@ -72,12 +72,16 @@ class Prediction:
     potentials: Float[Tensor, "n classes"]  # potential minus threshold at the decision
     n_spikes: Int[Tensor, " n"]  # input and hidden spikes up to and including the decision step
     n_synops: Int[Tensor, " n"]  # additions those spikes cause, fan-out counted
+    members: Float[Tensor, "n members classes"] | None = None  # of a committee: its members' probabilities
 
     @staticmethod
     def concatenate(parts: list[Prediction]) -> Prediction:
         """Join the predictions of consecutive batches."""
-        names = Prediction.__dataclass_fields__
-        return Prediction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+        joined: dict[str, Any] = {}
+        for name in Prediction.__dataclass_fields__:
+            values = [getattr(part, name) for part in parts]
+            joined[name] = None if values[0] is None else torch.cat(values)
+        return Prediction(**joined)
 
 
 def encode_images(coding: Any, images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Literal
 from bitspike.errors import UsageError
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Conv, Dense, Operator, Pool
+from bitspike.ops.srm.neuron import SRMNeuron
 
 LAYER = re.compile(r"([1-9]\d*)|([1-9]\d*)C([1-9]\d*)(?:p(\d+))?|P([1-9]\d*)")
 
@@ -90,6 +91,69 @@ class LIF:
             found.append(map_layer)
             shape = (map_layer.out_height, map_layer.out_width, filters or shape[2])
         return (*found, Dense(math.prod(shape), n_classes))
+
+
+@dataclass(frozen=True)
+class SRM:
+    """Layers of the spike response model, each with a fixed random readout; times in steps (`ops.srm.neuron`).
+
+    `hidden`: as in `LIF`; "P2" pools the potentials of the convolution before it. The last layer's readout decides, so
+    there is no output layer. `bias`: one-bit (or real) biases, trained. `burn_in`: steps before learning and deciding.
+    """
+
+    hidden: tuple[str, ...] = ("256", "256")
+    tau_mem: float = 10.0
+    tau_syn: float = 6.0
+    tau_ref: float = 2.0
+    bias: bool = False
+    burn_in: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.hidden:
+            raise UsageError("network.hidden is empty; at least one layer is needed")
+        for before, layer in zip(("", *self.hidden), self.hidden, strict=False):
+            if not LAYER.fullmatch(layer):
+                raise UsageError(f'network.hidden has {layer!r}; write "256", "16C5", "16C5p2" or "P2"')
+            if layer[0] == "P" and "C" not in before:
+                raise UsageError(
+                    f"network.hidden: {layer!r} must follow a convolution, whose potentials it pools"
+                )
+        if self.burn_in < 0:
+            raise UsageError(f"network.burn_in is {self.burn_in}; steps, 0 or more")
+        self.neuron()
+
+    def neuron(self) -> SRMNeuron:
+        """The constants that all layers share."""
+        return SRMNeuron(self.tau_mem, self.tau_syn, self.tau_ref)
+
+    def operators(self, input_shape: tuple[int, ...]) -> tuple[tuple[Dense | Conv, int], ...]:
+        """Every layer's operator and its pooling window (1: none), from (n,) or (height, width, channels) on."""
+        found = list[tuple[Dense | Conv, int]]()
+        plain = LIF(self.hidden, (1.0,) * (len(self.hidden) + 1))
+        for op in plain.operators(input_shape, 1)[:-1]:
+            if isinstance(op, Pool):
+                found[-1] = (found[-1][0], op.size)
+            else:
+                found.append((op, 1))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """What decides after training, for weights of kind bernoulli: their `mode`, draws, or a fixed committee of draws.
+
+    map: the most probable network. ensemble: `draws` networks drawn anew for every thousand inputs. committee: `draws`
+    networks drawn once, the same for all inputs and in the model file. `average`: of the members' probabilities, or of
+    their potentials (`layers.committee`). BiSNN specification, section 6.
+    """
+
+    mode: Literal["map", "ensemble", "committee"] = "map"
+    draws: int = 10
+    average: Literal["probability", "potential"] = "probability"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.draws <= 1000:
+            raise UsageError(f"predict.draws is {self.draws}; 1 to 1000 networks")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,30 @@ class _Sign(torch.autograd.Function):
         return gradient
 
 
+class _Draw(torch.autograd.Function):
+    """w = +1 where `plus`, else -1; the gradient passes unchanged to the latent."""
+
+    @staticmethod
+    def forward(ctx: Any, latent: Tensor, plus: Tensor) -> Tensor:
+        return torch.where(plus, 1.0, -1.0).to(latent.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def bernoulli(latent: Tensor, generator: torch.Generator) -> Tensor:
+    """w = +1 with probability sigmoid(2 latent), else -1; dL/dlatent := dL/dw at the draw.
+
+    For a loss that is linear in each weight this is the natural gradient of E[loss] in the natural parameter `latent`
+    (its gradient in the mean tanh(latent)): BiSNN specification, section 5, with s = 1.
+    """
+    u = torch.rand(latent.shape, generator=generator)
+    plus = u.to(latent.device) * (1 + torch.exp((-2 * latent.detach()).clamp(-40, 40))) < 1
+    weight: Tensor = _Draw.apply(latent, plus)  # type: ignore[no-untyped-call]
+    return weight
+
+
 def sign_straight_through(latent: Tensor) -> Tensor:
     """w = sgn(latent) with sgn(0) = +1, so that one bit holds it; dL/dlatent := dL/dw (BS4NN spec, equation 15)."""
     weight: Tensor = _Sign.apply(latent)  # type: ignore[no-untyped-call]
@@ -31,17 +55,27 @@ def sign_straight_through(latent: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """Kind of weight (`real`, or `binary`: +1/-1 by sign, straight-through), start U[low, high) per layer, clip.
+    """Kind of weight, start of the latents, clip.
 
+    real: the weight is the latent. binary: +1/-1 by the latent's sign, straight-through. bernoulli: the latent is the
+    natural parameter of a posterior over +1/-1, P(+1) = sigmoid(2 latent), trained by draws (`bernoulli`); its mode is
+    the sign.
     `hidden`, `output` and `conv` are the (low, high) of the latents' uniform start in hidden dense layers, the output
-    layer and convolutions; `clip` bounds the latents after each step (None: unbounded).
+    layer and convolutions; `ends`: low or high, with equal probability, instead. `clip` bounds the latents after each
+    step (None: unbounded).
     """
 
-    kind: Literal["binary", "real"] = "binary"
+    kind: Literal["binary", "real", "bernoulli"] = "binary"
     hidden: tuple[float, ...] = (-0.5, 0.5)
     output: tuple[float, ...] = (-0.5, 0.5)
     clip: float | None = 1.0
     conv: tuple[float, ...] = (-0.5, 0.5)
+    ends: bool = False
+
+    @property
+    def one_bit(self) -> bool:
+        """Does a synapse of the network that decides hold one bit?"""
+        return self.kind != "real"
 
     def __post_init__(self) -> None:
         for name, bounds in (("hidden", self.hidden), ("output", self.output), ("conv", self.conv)):
@@ -52,12 +86,16 @@ class Weights:
 
     def start(self, *shape: int, is_output: bool, generator: torch.Generator) -> Tensor:
         """Latents of `shape`, `(n_in, n_out)` or that of a convolution, float32, uniform in [low, high)."""
-        low, high = self.output if is_output else self.hidden if len(shape) == 2 else self.conv
+        low, high = self.output if is_output else self.hidden if len(shape) <= 2 else self.conv
+        if self.ends:
+            return torch.where(torch.rand(shape, generator=generator) < 0.5, low, high)
         return torch.rand(shape, generator=generator) * (high - low) + low
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """The weight that the network uses, `(n_in, n_out)`, differentiable in the latent."""
-        return sign_straight_through(latent) if self.kind == "binary" else latent
+    def forward(self, latent: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The weight that the network uses, differentiable in the latent; bernoulli with a generator: a draw."""
+        if self.kind == "bernoulli" and generator is not None:
+            return bernoulli(latent, generator)
+        return sign_straight_through(latent) if self.one_bit else latent
 
     def bound(self, latent: Tensor) -> None:
         """Clip the latents in place after an optimiser step."""

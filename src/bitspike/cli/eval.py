@@ -107,7 +107,7 @@ def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
     prediction = plain(experiment, model)(dataset.test_inputs)
     seconds = time.perf_counter() - began
     _same_classes(prediction.probabilities.shape[1], dataset, run)
-    kind, n_steps = experiment.weights.kind, experiment.coding.n_steps
+    kind, n_steps = "binary" if experiment.weights.one_bit else "real", experiment.coding.n_steps
     operators: Any = getattr(model, "operators", None)
     work = _work(operators, n_steps, experiment.coding, dataset.test_inputs)
     return _figures(prediction, dataset, n_steps, kind, "trained model", seconds, work)

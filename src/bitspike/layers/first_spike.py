@@ -65,9 +65,12 @@ class FirstSpikeNetwork(nn.Module):
         self.thresholds = nn.ParameterList(torch.zeros(n_out) for _, n_out in shapes)
         self.register_buffer("temperature", torch.ones(()))
 
-    def weight(self, layer: int) -> Float[Tensor, "n_in n_out"]:
-        """Weights of a layer as the network uses them, `(n_in, n_out)`, differentiable in the latents."""
-        return self.weights.forward(self.latents[layer])
+    def weight(self, layer: int, generator: torch.Generator | None = None) -> Float[Tensor, "n_in n_out"]:
+        """Weights of a layer as the network uses them, `(n_in, n_out)`, differentiable in the latents.
+
+        With a generator, weights of kind bernoulli are drawn; without it they are the mode.
+        """
+        return self.weights.forward(self.latents[layer], generator)
 
     def _run(
         self,
@@ -86,15 +89,16 @@ class FirstSpikeNetwork(nn.Module):
                 n = self.latents[index].shape[1]
                 keep = (torch.rand((len(times), n), generator=generator) >= dropout).to(times.device)
             settings: dict[str, Any] = {
-                "width": width, "binary": self.weights.kind == "binary", "backend": backend, "keep": keep
+                "width": width, "binary": self.weights.one_bit, "backend": backend, "keep": keep
             }  # fmt: skip
             if index < last:
-                x = ops.hidden_layer(x, self.weight(index), self.thresholds[index], **settings)
+                x = ops.hidden_layer(x, self.weight(index, generator), self.thresholds[index], **settings)
                 assert x.slots is not None
                 slots.append(x.slots)
             else:
                 margins, crossing = ops.hidden_readout(
-                    x, self.weight(index), self.thresholds[index], self.weight(index + 1), self.thresholds[index + 1],
+                    x, self.weight(index, generator), self.thresholds[index],
+                    self.weight(index + 1, generator), self.thresholds[index + 1],
                     **settings,
                 )  # fmt: skip
                 slots.append(crossing)
@@ -110,7 +114,7 @@ class FirstSpikeNetwork(nn.Module):
         """Run every sample to the end of its input, differentiably, without delay.
 
         `times` `(batch, n_inputs)` int16; `width`: half-width of the surrogate (units of potential); `dropout`: share
-        of hidden spikes lost, not rescaled.
+        of hidden spikes lost, not rescaled. `generator` draws both these and weights of kind bernoulli.
         """
         margins, spikes, slots = self._run(times, width, dropout, generator)
         active = spikes.n_active[:, None]
@@ -119,7 +123,7 @@ class FirstSpikeNetwork(nn.Module):
     @torch.no_grad()
     def snap(self) -> None:
         """Put real weights and thresholds, in place, on the grid on which they ship; see `ops.packed.snap.snap`."""
-        if self.weights.kind == "binary":
+        if self.weights.one_bit:
             return
         for latent, threshold in zip(self.latents, self.thresholds, strict=True):
             weights, bounds = snap(latent.numpy(force=True), threshold.numpy(force=True))
@@ -131,7 +135,7 @@ class FirstSpikeNetwork(nn.Module):
         layers = []
         for index, threshold in enumerate(self.thresholds):
             weight, bound = self.weight(index).numpy(force=True), threshold.numpy(force=True)
-            if self.weights.kind == "binary":
+            if self.weights.one_bit:
                 layers.append(PackedLayer.binary(weight > 0, bound))
             else:
                 layers.append(PackedLayer.real(weight, bound))

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bitspike.coding import Direct, Poisson, SpikeList
-from bitspike.coding.poisson import content_keys
+from bitspike.coding import Direct, Poisson
 from bitspike.contracts import Prediction
 from bitspike.errors import UsageError
 from bitspike.layers.anytime import check_times
+from bitspike.layers.signal import signal
 from bitspike.ops import backend as backends
 from bitspike.ops.packed_trains.network import TrainNetwork, from_weights, snap
 from bitspike.ops.spike_train import function, reference
 from bitspike.ops.spike_train.function import Macro, Micro
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Operator
-from bitspike.ops.spike_train.signals import Current, Result, Signal, Spikes, pack
+from bitspike.ops.spike_train.signals import Current, Result, Signal, Spikes
 from bitspike.settings import LIF
 from bitspike.weights import Weights
 
@@ -76,41 +75,29 @@ class SpikeTrainNetwork(nn.Module):
     def n_steps(self) -> int:
         return int(self.coding.n_steps)
 
-    def weight(self, layer: int) -> Tensor | None:
-        """Weights of an operator as the network uses them, differentiable in the latents."""
+    def weight(self, layer: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """Weights of an operator as the network uses them, differentiable in the latents.
+
+        With a generator, weights of kind bernoulli are drawn; without it they are the mode.
+        """
         place = self._place[layer]
-        return None if place is None else self.weights.forward(self.latents[place])
+        return None if place is None else self.weights.forward(self.latents[place], generator)
 
     def signal(self, inputs: Any, generator: torch.Generator | None = None) -> Signal:
         """Coded inputs as they enter the first layer; with a generator, Poisson trains are drawn anew."""
-        if isinstance(inputs, SpikeList):
-            if backends.resolve(self.backend) == "native":
-                fields = inputs.steps, inputs.channels, inputs.offsets, inputs.n_steps, inputs.n_channels
-                listed: Spikes = function.implementation("native").from_list(*fields)
-                return listed
-            return Spikes(torch.from_numpy(inputs.words()), inputs.n_channels)
-        if isinstance(self.coding, Direct):
-            return Current(inputs.float() * (self.coding.rate / 255), self.coding.n_steps)
-        assert isinstance(self.coding, Poisson)
-        redraw = generator is not None and not self.coding.frozen
-        native = backends.resolve(self.backend, inputs.device) == "native"
-        kernels = function.implementation("native" if native else "reference")
-        if redraw:
-            keys = torch.randint(-(2**63), 2**63 - 1, (len(inputs),), generator=generator)
-        elif native:
-            keys = torch.from_numpy(kernels.content_keys(inputs.numpy()).view(np.int64))
-        else:
-            keys = torch.from_numpy(content_keys(inputs.numpy(force=True)).view(np.int64))
-        if native:
-            spikes: Spikes = kernels.poisson(
-                inputs.numpy(), keys.numpy().view(np.uint64), self.coding.limits(), self.coding.n_steps
-            )
-            return spikes
-        dense = self.coding.spikes(inputs.numpy(force=True), keys.numpy().view(np.uint64))
-        return pack(torch.from_numpy(dense).to(inputs.device))
+        return signal(self.coding, inputs, self.backend, generator)
 
-    def forward(self, signal: Signal, micro: Micro | None = None, macro: Macro | None = None) -> Run:
-        """Run a batch through the layers; gradients are HM2-BP's (`ops.spike_train.function`)."""
+    def forward(
+        self,
+        signal: Signal,
+        micro: Micro | None = None,
+        macro: Macro | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Run:
+        """Run a batch through the layers; gradients are HM2-BP's (`ops.spike_train.function`).
+
+        With a generator, weights of kind bernoulli are drawn, one draw for the batch.
+        """
         backend = backends.resolve(self.backend, signal[0].device)
         counts, firing, last = None, [], len(self.operators) - 1
         for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
@@ -118,7 +105,7 @@ class SpikeTrainNetwork(nn.Module):
                 op,
                 signal,
                 counts,
-                self.weight(index),
+                self.weight(index, generator),
                 neuron,
                 micro or Micro(),
                 backend,
@@ -162,7 +149,7 @@ class SpikeTrainNetwork(nn.Module):
     @torch.no_grad()
     def snap(self) -> None:
         """Put real weights, in place, on the grid on which they ship; see `snap` of `ops.packed_trains.network`."""
-        if self.weights.kind == "binary":
+        if self.weights.one_bit:
             return
         for place, latent in enumerate(self.latents):
             direct = place == 0 and isinstance(self.coding, Direct)
@@ -173,7 +160,7 @@ class SpikeTrainNetwork(nn.Module):
         weights = [self.weight(index) for index in range(len(self.operators))]
         arrays = [None if weight is None else weight.numpy(force=True) for weight in weights]
         return from_weights(
-            self.operators, self.neurons, arrays, self.weights.kind == "binary", self.coding, self.n_steps
+            self.operators, self.neurons, arrays, self.weights.one_bit, self.coding, self.n_steps
         )
 
     def counts(self, spikes: Spikes) -> Tensor:

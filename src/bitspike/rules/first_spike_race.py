@@ -149,7 +149,7 @@ class FirstSpikeRace:
         with torch.no_grad():
             parts = [network.readout(part) for part in torch.split(batch.inputs, CHUNK)]
             readout = _join(parts)
-            binary = network.weights.kind == "binary"
+            binary = network.weights.one_bit
             lowest = -float(network.thresholds[-1].min())  # a threshold below 0 would fire before any input
             spacing = 1.0 if binary else self.tau_h / 4
             shifts = [shift for shift in candidate_shifts(spacing) if shift >= lowest]
@@ -203,7 +203,7 @@ def _start_thresholds(model: FirstSpikeNetwork, sample: Tensor, p0: float, theta
     backend = backends.resolve(model.backend, sample.device)
     kernels = ops.implementation(backend)
     spikes = kernels.sort_times(sample, model.n_steps)
-    binary = model.weights.kind == "binary"
+    binary = model.weights.one_bit
     for index, threshold in enumerate(model.thresholds[:-1]):
         maxima, _ = kernels.layer_forward(spikes, model.weight(index), threshold, binary)
         last = (spikes.n_active.long() - 1)[:, None, None].expand(-1, 1, maxima.shape[2])

@@ -150,7 +150,7 @@ class HM2BP:
         with torch.no_grad():
             signal = network.signal(batch.inputs, generator)
         interval = max(1, math.floor(network.n_steps / self.desired)) if self.inject else None
-        run = model(signal, self._micro(), Macro(batch.labels, interval))
+        run = model(signal, self._micro(), Macro(batch.labels, interval), generator)
         targets = torch.full_like(run.counts, self.undesired).scatter_(1, batch.labels[:, None], self.desired)
         error = run.counts - targets
         counted = torch.where(error.abs() > self.margin, error, 0)

@@ -101,6 +101,8 @@ class S4NN:
     def check(self, experiment: Experiment) -> None:
         """Refuse codings without spike times, and online learning by anything but plain steps."""
         layered(experiment.network, "S4NN")
+        if experiment.weights.kind == "bernoulli":
+            raise UsageError("S4NN trains real and binary weights; set weights.kind to one of these")
         n_steps = _coding(experiment).n_steps
         if self.gamma >= n_steps:
             raise UsageError(f"rule.gamma is {self.gamma} steps of coding.n_steps = {n_steps}; use fewer")

@@ -74,7 +74,8 @@ def evaluate(
         work = train_work(model.operators, model.n_steps, inputs if direct else None)
     owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
     write_atomically(folder.evaluation_arrays, to_safetensors(owned))
-    summary = summarise(prediction, labels, experiment.coding.n_steps, experiment.weights.kind, **work)
+    kind: Any = "binary" if experiment.weights.one_bit else "real"
+    summary = summarise(prediction, labels, experiment.coding.n_steps, kind, **work)
     curves = _robustness(experiment, model, inputs, labels)
     if not labels.is_floating_point():
         noise = generator(experiment.seed, "predict")

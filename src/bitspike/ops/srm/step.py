@@ -16,6 +16,13 @@ from bitspike.ops.srm.neuron import SRMNeuron
 Kind = Literal["real", "straight-through", "hard", "relaxed"]
 
 
+def neurons(op: Dense | Conv, pool: int) -> int:
+    """Neurons of a layer after pooling by `pool` x `pool` (1: none)."""
+    if pool == 1 or isinstance(op, Dense):
+        return op.n_out
+    return (op.out_height // pool) * (op.out_width // pool) * op.n_filters
+
+
 @dataclass(frozen=True)
 class Layer:
     """Constants of one layer: what joins it to its input, max-pooling of its potentials, its neuron, its readout.
@@ -33,10 +40,7 @@ class Layer:
     @property
     def n_out(self) -> int:
         """Neurons after pooling."""
-        if self.pool == 1 or isinstance(self.op, Dense):
-            return self.op.n_out
-        height, width = self.op.out_height // self.pool, self.op.out_width // self.pool
-        return height * width * self.op.n_filters
+        return neurons(self.op, self.pool)
 
     @property
     def scale(self) -> float:

@@ -1,0 +1,64 @@
+"""Several networks that decide together: draws from a posterior, training runs of several seeds, snapshots of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.contracts import Prediction
+from bitspike.errors import UsageError
+
+LEAST = 1e-30
+
+Average = Literal["probability", "potential"]
+
+
+class Committee(nn.Module):
+    """`members`: networks of any kind, each with its own `temperature`; `temperature` (buffer) is the committee's own.
+
+    p = mean_k p_k with p_k = softmax(potentials_k / T_k), or, of potentials, p = softmax(mean_k potentials_k / T_k).
+    Probabilities are softmax(ln p / T), computed in float64; the decision is the largest p, ties to the lowest index.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, members: Sequence[nn.Module], average: Average = "probability") -> None:
+        super().__init__()
+        if not members:
+            raise UsageError("a committee needs at least one member")
+        self.members = nn.ModuleList(members)
+        self.average: Average = average
+        self.register_buffer("temperature", torch.ones(()))
+
+    @torch.no_grad()
+    def combine(self, predictions: Sequence[Prediction]) -> Prediction:
+        """The committee's decisions from those of its members, in their order.
+
+        The committee has decided when its last member has: decision times are the largest, spikes and additions sums.
+        It is silent where all members are; tied are the classes of the largest p. Potentials are ln p (below 1e-30:
+        ln 1e-30), a regression's p itself.
+        """
+        temperatures = [float(member.temperature) for member in self.members]  # type: ignore[arg-type]
+        stacked = [p.potentials.double() for p in predictions]
+        single = stacked[0].shape[1] == 1  # a regression
+        scaled = stacked if single else [p / t for p, t in zip(stacked, temperatures, strict=True)]
+        members = torch.stack(scaled if single else [p.softmax(1) for p in scaled])
+        p = members.mean(0)
+        if self.average == "potential" and not single:
+            p = torch.stack(scaled).mean(0).softmax(1)
+        potentials = (p if single else p.clamp_min(LEAST).log()).float()
+        probabilities = p if single else (potentials.double() / float(self.temperature)).softmax(1)
+        return Prediction(
+            labels=p.argmax(1),
+            probabilities=probabilities.float(),
+            decision_time=torch.stack([p.decision_time for p in predictions]).amax(0),
+            silent=torch.stack([p.silent for p in predictions]).all(0),
+            tied=p == p.amax(1, keepdim=True),
+            potentials=potentials,
+            n_spikes=torch.stack([p.n_spikes for p in predictions]).sum(0),
+            n_synops=torch.stack([p.n_synops for p in predictions]).sum(0),
+            members=members.transpose(0, 1).float(),
+        )
