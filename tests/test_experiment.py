@@ -98,9 +98,10 @@ def test_a_missing_field_takes_its_default(path: tuple[str, ...]) -> None:
         return
     try:
         experiment = Experiment.from_json(text)
-    except UsageError as error:  # the default does not go with the rest
-        assert "missing" not in str(error)
-        return
+    except UsageError as error:
+        if "missing" in str(error):
+            raise
+        return  # the default does not go with the rest
     value: Any = experiment
     for name in path[:-1]:
         value = getattr(value, name)

@@ -33,7 +33,7 @@ from bitspike.rules.s4nn import S4NN
 from bitspike.settings import LIF, Network, Optimizer
 from bitspike.training import RunFolder, load_model, resume, train
 from bitspike.training import loop as loop_module
-from bitspike.training.evaluate import predict_all
+from bitspike.training.deciding import predict_all
 from bitspike.training.randomness import generator
 
 SOURCE = Path(errors.__file__).parents[1]

@@ -18,11 +18,12 @@ from bitspike.coding import Cochlea, Direct, EventBins, FirstSpike, Pixel, Poiss
 from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
 from bitspike.errors import UsageError
+from bitspike.rules.bisnn import BiSNN
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import LIF, Network, Optimizer
+from bitspike.settings import LIF, SRM, Network, Optimizer, Predict
 from bitspike.weights import Weights
 
 
@@ -52,13 +53,23 @@ class Data:
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how: epochs, batch size, and the share of silent images allowed when choosing the threshold."""
+    """How long and how: epochs, batch size, and the share of silent images allowed when choosing the threshold.
+
+    `mode_epochs`: weights of kind bernoulli are trained as binary ones, at their mode, for so many epochs, then by
+    draws; both parts have the whole schedule of step sizes. `keep`: the models after the last so many epochs stay in
+    the run folder, as snapshots. `tasks`: classes learned one group after the other, such as ("0,1", "2,3"), the epochs
+    shared evenly among them (continual learning); `coreset`: batches of every past task seen again in each epoch.
+    """
 
     epochs: int = 10
     batch_size: int = 100
     shuffle: Literal["permutation", "replacement", "none"] = "permutation"
     max_silent: float = 0.05
     evaluate_every: int = 1
+    mode_epochs: int = 0
+    keep: int = 0
+    tasks: tuple[str, ...] = ()
+    coreset: int = 0
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"training.epochs is {self.epochs}; at least 1 is needed")
@@ -67,6 +78,30 @@ class Training:
             0 <= self.max_silent <= 1, f"training.max_silent is {self.max_silent}; it is a share, 0 to 1"
         )
         _require(self.evaluate_every >= 1, "training.evaluate_every counts epochs; at least 1 is needed")
+        _require(
+            0 <= self.mode_epochs < self.epochs,
+            f"training.mode_epochs is {self.mode_epochs}; fewer than epochs",
+        )
+        _require(0 <= self.keep <= self.epochs, f"training.keep is {self.keep}; 0 to training.epochs")
+        _require(self.coreset >= 0, f"training.coreset is {self.coreset}; it counts batches, 0 or more")
+        groups = self.classes()
+        _require(
+            len({label for group in groups for label in group}) == sum(map(len, groups)),
+            "training.tasks has a class twice",
+        )
+        _require(
+            not groups or self.epochs % len(groups) == 0,
+            f"training.epochs is {self.epochs}; {len(groups)} tasks want a multiple of their number",
+        )
+
+    def classes(self) -> tuple[tuple[int, ...], ...]:
+        """The classes of every task."""
+        try:
+            return tuple(tuple(int(label) for label in task.split(",")) for task in self.tasks)
+        except ValueError as error:
+            raise UsageError(
+                f'training.tasks is {self.tasks}; write classes by number, such as "0,1"'
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -77,16 +112,26 @@ class Experiment:
     data: Data = field(default_factory=Data)
     augment: Augment | Distortion = field(default_factory=Augment)
     coding: FirstSpike | Pixel | Direct | Poisson | EventBins | Cochlea = field(default_factory=FirstSpike)
-    network: Network | LIF = field(default_factory=Network)
+    network: Network | LIF | SRM = field(default_factory=Network)
     weights: Weights = field(default_factory=Weights)
-    rule: FirstSpikeRace | S4NN | BNN | HM2BP = field(default_factory=FirstSpikeRace)
+    rule: FirstSpikeRace | S4NN | BNN | HM2BP | BiSNN = field(default_factory=FirstSpikeRace)
     optimizer: Optimizer = field(default_factory=Optimizer)
     training: Training = field(default_factory=Training)
+    predict: Predict = field(default_factory=Predict)
     seed: int = 1
     backend: Literal["auto", "native", "reference"] = "auto"
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
+        draws = self.weights.kind == "bernoulli"
+        _require(
+            draws or self.predict.mode == "map",
+            f"predict.mode {self.predict.mode} draws networks from a posterior; set weights.kind to bernoulli, or map",
+        )
+        _require(
+            draws or self.training.mode_epochs == 0,
+            "training.mode_epochs belongs to weights.kind bernoulli; set it to 0",
+        )
         self.rule.check(self)
 
     @property

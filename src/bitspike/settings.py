@@ -27,7 +27,7 @@ class Network:
             raise UsageError(f"network.hidden is {self.hidden}; every layer needs at least one neuron")
 
 
-def layered(network: Network | LIF, rule: str) -> Network:
+def layered(network: Network | LIF | SRM, rule: str) -> Network:
     """The network of a rule that trains plain dense layers; another kind raises `UsageError`."""
     if not isinstance(network, Network):
         raise UsageError(f"rule {rule} knows no {type(network).__name__}; set network to Network")

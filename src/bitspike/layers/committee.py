@@ -1,15 +1,16 @@
-"""Several networks that decide together: draws from a posterior, training runs of several seeds, snapshots of one run."""
+"""Several networks that decide together: draws from a posterior, runs of several seeds, snapshots of one run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.contracts import Prediction
 from bitspike.errors import UsageError
+from bitspike.layers.posterior import draw
 
 LEAST = 1e-30
 
@@ -62,3 +63,35 @@ class Committee(nn.Module):
             n_synops=torch.stack([p.n_synops for p in predictions]).sum(0),
             members=members.transpose(0, 1).float(),
         )
+
+    @torch.no_grad()
+    def over_time(self, inputs: Any, times: Tensor) -> Tensor:
+        """Probabilities had the answer been demanded after step times[k], `(n, n_times, classes)`; members as in `combine`."""
+        found: list[Any] = [member.over_time(inputs, times) for member in self.members]  # type: ignore[operator]
+        p = torch.stack(found).double()
+        scaled = (
+            p.clamp_min(LEAST).log().mean(0)
+            if self.average == "potential"
+            else p.mean(0).clamp_min(LEAST).log()
+        )
+        return (scaled / float(self.temperature)).softmax(2).float()
+
+
+class Ensemble(nn.Module):
+    """Draws from a posterior, made anew whenever it is asked: `drawn` is a committee of `draws` networks.
+
+    `posterior` is a network whose weights are of kind bernoulli; `temperature` (buffer) as in `Committee`.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, posterior: nn.Module, draws: int, average: Average = "probability") -> None:
+        super().__init__()
+        self.posterior, self.draws, self.average = posterior, draws, average
+        self.register_buffer("temperature", torch.ones(()))
+
+    def drawn(self, generator: torch.Generator) -> Committee:
+        """A committee of fresh draws."""
+        committee = Committee([draw(self.posterior, generator) for _ in range(self.draws)], self.average)
+        committee.temperature.copy_(self.temperature)
+        return committee

@@ -35,9 +35,12 @@ def _fixed(model: nn.Module, generator: torch.Generator | None) -> nn.Module:
     weights: Any = getattr(model, "weights", None)
     if weights is None or weights.kind != "bernoulli":
         kind = getattr(weights, "kind", "no")
-        raise UsageError(f"a network of {kind} weights has no posterior; train one with weights.kind bernoulli")
-    result: Any = copy.deepcopy(model)
+        raise UsageError(
+            f"a network of {kind} weights has no posterior; train one with weights.kind bernoulli"
+        )
+    result: nn.Module = copy.deepcopy(model)
+    latents: Any = result.latents
     result.weights = dataclasses.replace(weights, kind="binary", clip=None)
-    for latent in result.latents:
+    for latent in latents:
         latent.copy_(sign_straight_through(latent) if generator is None else bernoulli(latent, generator))
     return result

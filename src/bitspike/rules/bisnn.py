@@ -2,8 +2,8 @@
 
 arXiv 2012.08300. One update per time step and layer, no gradient across layers or time. The kind of the weights is the
 rule: `binary` is ST-BiSNN (straight-through), `bernoulli` Bayes-BiSNN, `real` the baseline with full precision. The
-equations are in `ops.srm.reference`; specification: docs/methods/bisnn.md. Defaults are our own where the published ones
-do not train in fewer than thousands of epochs; recipes/bisnn_paper.py has the published.
+equations are in `ops.srm.reference`; specification: docs/methods/bisnn.md. Defaults are our own, for the published
+steps and starts want thousands of epochs; recipes/bisnn_paper.py has them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from bitspike.layers.posterior import decided
 from bitspike.layers.spike_train import maps
 from bitspike.layers.srm import SRMNetwork
 from bitspike.metrics.calibration import fit_temperature
-from bitspike.ops import counter, srm
 from bitspike.ops import backend as backends
+from bitspike.ops import counter, srm
 from bitspike.ops.srm.step import Kind, State, Update
 from bitspike.settings import SRM
 
@@ -66,10 +66,10 @@ class BiSNN:
         first = max(network.burn_in, len(network.hidden))
         if first >= experiment.coding.n_steps:
             raise UsageError(
-                f"network.burn_in leaves no step of coding.n_steps = {experiment.coding.n_steps} to learn from; lower it"
+                f"network.burn_in leaves none of the {experiment.coding.n_steps} steps to learn from; lower it"
             )
         if experiment.optimizer.weight_decay:
-            raise UsageError("BiSNN has no weight decay; the pull to the prior is rule.rho: set optimizer.weight_decay to 0")
+            raise UsageError("set optimizer.weight_decay to 0: in BiSNN the pull to the prior is rule.rho")
 
     def init(
         self, experiment: Experiment, task: Task, generator: torch.Generator
@@ -97,8 +97,8 @@ class BiSNN:
     ) -> StepReport:
         """One window of a batch: first `burn_in` steps without learning under one draw, then an update in every step.
 
-        Reported are the loss of the last layer's readout, its mean over the steps that learn, and the share of decisions
-        by the mean readout that are right, under weights that learn meanwhile: no estimate of accuracy.
+        Reported are the loss of the last layer's readout, its mean over the steps that learn, and how many decisions by
+        the mean readout are right, under weights that learn meanwhile: no estimate of accuracy.
         """
         network, n = _network(model), len(batch.labels)
         if model is not network:

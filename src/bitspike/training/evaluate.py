@@ -11,10 +11,12 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from bitspike.coding import Direct, FirstSpike, SpikeList
-from bitspike.contracts import Batch, Prediction, Rule, chunks, encode_images
+from bitspike.contracts import Batch, Prediction, encode_images
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
+from bitspike.layers.committee import Committee, Ensemble
 from bitspike.layers.spike_train import SpikeTrainNetwork
+from bitspike.layers.srm import SRMNetwork
 from bitspike.metrics.accuracy import accuracy
 from bitspike.metrics.robustness import (
     add_noise,
@@ -26,20 +28,15 @@ from bitspike.metrics.robustness import (
 from bitspike.metrics.spikes import train_work
 from bitspike.metrics.summary import summarise
 from bitspike.ops.spike_train.signals import Spikes, unpack
+from bitspike.training.deciding import BATCH, predict_all
 from bitspike.training.examples import activity, examples
 from bitspike.training.files import write_atomically
 from bitspike.training.randomness import generator
 from bitspike.training.run_folder import RunFolder
 from bitspike.training.uncertainty import Judged, measure
 
-BATCH = 1000
 N_DISTURBED = 1000
 LOST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
-
-
-def predict_all(rule: Rule, model: nn.Module, inputs: Any, noise: torch.Generator) -> Prediction:
-    """Decide on coded inputs, batch by batch."""
-    return Prediction.concatenate([rule.predict(model, part, noise) for part in chunks(inputs, BATCH)])
 
 
 def evaluate(
@@ -56,6 +53,8 @@ def evaluate(
     """
     inputs = encode(experiment, raw)
     prediction = predict_all(experiment.rule, model, inputs, generator(experiment.seed, "predict"))
+    if labels.dtype.is_floating_point:
+        return _evaluate_regression(experiment, prediction, labels, folder)
     arrays = {
         "labels": labels,
         "predicted": prediction.labels,
@@ -64,34 +63,57 @@ def evaluate(
         "silent": prediction.silent,
         "n_spikes": prediction.n_spikes,
     }
-    arrays |= examples(model, raw, inputs, labels, prediction)
+    shown = model.members[0] if isinstance(model, Committee) else model
+    shown = shown.posterior if isinstance(shown, Ensemble) else shown
+    arrays |= examples(shown, raw, inputs, labels, prediction)
     extra: dict[str, Any] = {}
     work: dict[str, float] = {}
-    if isinstance(model, SpikeTrainNetwork):
-        extra["layers"], counts = activity(model, inputs)
+    if isinstance(shown, SpikeTrainNetwork):
+        extra["layers"], counts = activity(shown, inputs)
         arrays |= counts
         direct = isinstance(experiment.coding, Direct)
-        work = train_work(model.operators, model.n_steps, inputs if direct else None)
+        work = train_work(shown.operators, shown.n_steps, inputs if direct else None)
     owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
     write_atomically(folder.evaluation_arrays, to_safetensors(owned))
     kind: Any = "binary" if experiment.weights.one_bit else "real"
     summary = summarise(prediction, labels, experiment.coding.n_steps, kind, **work)
-    curves = _robustness(experiment, model, inputs, labels)
-    if not labels.is_floating_point():
-        noise = generator(experiment.seed, "predict")
-        summary["uncertainty"] = measure(
-            model,
-            lambda coded: predict_all(experiment.rule, model, coded, noise),
-            lambda images: encode(experiment, images),
-            Judged(inputs, labels, prediction, raw if isinstance(raw, np.ndarray) else None),
-            validation,
-            experiment.coding.n_steps,
-            noise,
-        )
+    curves = _robustness(experiment, model, shown, inputs, labels)
+    noise = generator(experiment.seed, "predict")
+    summary["uncertainty"] = measure(
+        model,
+        lambda coded: predict_all(experiment.rule, model, coded, noise),
+        lambda images: encode(experiment, images),
+        Judged(inputs, labels, prediction, raw if isinstance(raw, np.ndarray) else None),
+        validation,
+        experiment.coding.n_steps,
+        noise,
+    )
     return summary | extra | ({"robustness": curves} if curves else {})
 
 
-def _robustness(experiment: Experiment, model: nn.Module, inputs: Any, labels: Tensor) -> dict[str, Any]:
+def _evaluate_regression(
+    experiment: Experiment, prediction: Prediction, targets: Tensor, folder: RunFolder
+) -> dict[str, Any]:
+    """Root mean square and mean absolute error, and the spread of a committee's members, of the scaled targets."""
+    mean = prediction.potentials[:, 0].double()
+    arrays = {"labels": targets, "predicted": mean, "n_spikes": prediction.n_spikes}
+    figures: dict[str, Any] = {
+        "n": len(targets), "n_steps": experiment.coding.n_steps,
+        "rmse": float((mean - targets).square().mean().sqrt()), "mae": float((mean - targets).abs().mean()),
+        "spikes": float(prediction.n_spikes.double().mean()),
+        "synops": float(prediction.n_synops.double().mean()),
+    }  # fmt: skip
+    if prediction.members is not None:
+        arrays["members"] = prediction.members[:, :, 0]
+        figures["spread"] = float(prediction.members[:, :, 0].double().std(1).mean())
+    owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
+    write_atomically(folder.evaluation_arrays, to_safetensors(owned))
+    return figures
+
+
+def _robustness(
+    experiment: Experiment, model: nn.Module, shown: nn.Module, inputs: Any, labels: Tensor
+) -> dict[str, Any]:
     """Accuracy with disturbed inputs.
 
     First spikes: shifted by up to J steps (up to half of all steps), or lost with probability p. Spike trains, on the
@@ -110,16 +132,16 @@ def _robustness(experiment: Experiment, model: nn.Module, inputs: Any, labels: T
             ),
             "deletion": deletion_curve(predict, inputs, labels, coding.n_steps, LOST, noise),
         }
-    if not isinstance(model, SpikeTrainNetwork):
+    if not isinstance(shown, SpikeTrainNetwork | SRMNetwork):
         return {}
     inputs, labels = inputs[:N_DISTURBED], labels[:N_DISTURBED]
 
     def curve(disturb: Any, undisturbed: Any, strengths: Sequence[float]) -> list[tuple[float, float]]:
         return [(s, accuracy(predict(disturb(undisturbed, s, noise)), labels)) for s in strengths]
 
-    if isinstance(coding, Direct):
+    if isinstance(coding, Direct) or (isinstance(shown, SRMNetwork) and coding.of_images):
         return {"noise": curve(add_noise, inputs, (0.0, 0.1, 0.2, 0.3, 0.5))}
-    trains = inputs if isinstance(inputs, SpikeList) else _spike_list(model, inputs)
+    trains = inputs if isinstance(inputs, SpikeList) else _spike_list(shown, inputs)
     curves = {"deletion": curve(delete_trains, trains, LOST)}
     if isinstance(inputs, SpikeList):
         curves["jitter"] = curve(jitter_trains, trains, _steps(coding.n_steps, 64))
@@ -131,7 +153,7 @@ def _steps(n_steps: int, finest: int) -> list[int]:
     return sorted({round(n_steps * k / finest) for k in (0, 1, 2, 4, 6, 8)})
 
 
-def _spike_list(model: SpikeTrainNetwork, images: Tensor) -> SpikeList:
+def _spike_list(model: Any, images: Tensor) -> SpikeList:
     """The trains that images are decided by."""
     parts = []
     for part in torch.split(images, 100):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bitspike.data import Dataset, Split, load, split
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Experiment
 from bitspike.ops import backend as backends
+from bitspike.training import continual
 from bitspike.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -30,7 +31,8 @@ from bitspike.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from bitspike.training.evaluate import encode, evaluate, predict_all
+from bitspike.training.deciding import calibrate, decider, predict_all, score_of
+from bitspike.training.evaluate import encode, evaluate
 from bitspike.training.manifest import manifest
 from bitspike.training.processes import Processes, processes
 from bitspike.training.progress import Display, Totals
@@ -38,6 +40,7 @@ from bitspike.training.randomness import generator, order
 from bitspike.training.run_folder import RunFolder, default_path
 
 N_SAMPLE = 1000
+N_VALIDATED = 3  # draws from a posterior that decide on validation data while training goes on
 
 
 @dataclass(frozen=True)
@@ -79,23 +82,6 @@ def resume(folder: Path | str, data_dir: Path | str | None = None, progress: boo
     """Go on with the run in `folder`; of a finished one, return the result."""
     experiment = RunFolder.open(Path(folder)).experiment()
     return train(experiment, folder, data_dir, progress, resume=True)
-
-
-def load_model(folder: Path | str) -> tuple[Experiment, nn.Module]:
-    """Experiment and calibrated model of a finished run, without its data. `DataError` when not finished."""
-    run = RunFolder.open(Path(folder))
-    experiment, checkpoint = run.experiment(), load_checkpoint(run.checkpoint)
-    if not checkpoint.finished:
-        raise DataError(f"{folder}: the run stopped after epoch {checkpoint.epoch}; resume it first")
-    noise = generator(0, "start")
-    images = torch.randint(0, 256, (16, checkpoint.n_inputs), generator=noise, dtype=torch.uint8)
-    # Recordings are counted in channels already; a rule reads no more than that from the sample.
-    sample = encode_images(experiment.coding, images) if experiment.coding.of_images else images
-    task = Task(sample, checkpoint.n_classes, checkpoint.input_shape, checkpoint.n_train)
-    rule: Rule = experiment.rule
-    model, _ = rule.init(experiment, task, noise)
-    restore_model(run.checkpoint, model, checkpoint.model)
-    return experiment, model
 
 
 def _folder(experiment: Experiment, out: Path | str | None, resume: bool, group: Processes) -> RunFolder:
@@ -144,7 +130,7 @@ class _Run:
 
         start = generator(experiment.seed, "start")
         sample = inputs[torch.randperm(len(inputs), generator=start)[:N_SAMPLE].numpy()]
-        task = Task(encode(experiment, sample), dataset.n_classes, dataset.shape, len(inputs))
+        task = Task(encode(experiment, sample), dataset.n_outputs, dataset.shape, len(inputs))
         self.network: nn.Module
         self.optimiser: torch.optim.Optimizer
         self.network, self.optimiser = self.rule.init(experiment, task, start)
@@ -193,15 +179,21 @@ class _Run:
 
     def _run_epoch(self, epoch: int) -> None:
         settings, seed = self.experiment.training, self.experiment.seed
+        begin, end = self._part(epoch)
+        if epoch == begin and self.experiment.weights.kind == "bernoulli":
+            self.best_epoch, self.best_accuracy = 0, -1.0  # what was trained at its mode is no posterior
         distortion, noise = generator(seed, "augment", epoch), generator(seed, "rule", epoch, self.group.rank)
-        images = order(settings.shuffle, len(self.labels), generator(seed, "shuffle", epoch))
+        shuffle, core = generator(seed, "shuffle", epoch), generator(seed, "shuffle")
+        known = continual.rows(settings, self.labels, epoch, core) if settings.tasks else None
+        images = order(settings.shuffle, len(self.labels) if known is None else len(known), shuffle)
+        images = images if known is None else known[images]
         batches = torch.split(images, settings.batch_size)
         totals, done, began = Totals(), 0, time.perf_counter()
         shared = getattr(self.experiment.augment, "share", "image") == "epoch"
         for index, batch in enumerate(batches):
             if shared:  # the same state for every batch: one field for all images of the epoch
                 distortion = generator(seed, "augment", epoch)
-            self._set_step_sizes((epoch - 1 + index / len(batches)) / settings.epochs, epoch - 1)
+            self._set_step_sizes((epoch - begin + index / len(batches)) / (end - begin), epoch - begin)
             report = self.rule.step(self.model, self.optimiser, self._batch(batch, distortion), noise)
             if self.group.share:
                 totals.add(report)
@@ -209,6 +201,8 @@ class _Run:
             self.display.step(epoch, done, totals)
         totals.set(self.group.total(totals.as_list()))
         extra = self.rule.end_epoch(self.network, noise)
+        if continual.ends_task(settings, epoch):
+            self._end_task()
         self.group.align(self.network)
         seconds = time.perf_counter() - began
         self.epoch = epoch
@@ -222,8 +216,35 @@ class _Run:
             if epoch % settings.evaluate_every == 0 or epoch == settings.epochs:
                 figures |= self._validate()
             self.folder.append_metrics(figures | extra)
+            if epoch > settings.epochs - settings.keep:
+                save_checkpoint(self.folder.snapshot(epoch), self._checkpoint())
             save_checkpoint(self.folder.checkpoint, self._checkpoint())
         self.display.epoch(figures)
+
+    def _part(self, epoch: int) -> tuple[int, int]:
+        """First epoch of the part of training that `epoch` lies in, and the first one after it: each has its schedule.
+
+        Weights of kind bernoulli are binary in their first part, `mode_epochs`.
+        """
+        settings, weights = self.experiment.training, self.experiment.weights
+        if settings.mode_epochs:
+            at_mode = epoch <= settings.mode_epochs
+            network: Any = self.network
+            network.weights = replace(weights, kind="binary") if at_mode else weights
+            return (
+                (1, settings.mode_epochs + 1) if at_mode else (settings.mode_epochs + 1, settings.epochs + 1)
+            )
+        if settings.tasks:
+            length = settings.epochs // len(settings.tasks)
+            begin = continual.task_of(settings, epoch) * length + 1
+            return begin, begin + length
+        return 1, settings.epochs + 1
+
+    def _end_task(self) -> None:
+        """A rule that has priors takes the posterior for one."""
+        end_task: Any = getattr(self.rule, "end_task", None)
+        if end_task is not None:
+            end_task(self.network)
 
     def _batch(self, rows: Tensor, distortion: torch.Generator) -> Batch:
         own = self.group.shard(rows)
@@ -243,28 +264,47 @@ class _Run:
             settings["lr"] = settings["initial_lr"] * factor
 
     def _validate(self) -> dict[str, float]:
-        noise = generator(self.experiment.seed, "predict", self.epoch)
-        prediction = predict_all(self.rule, self.network, self.validation.inputs, noise)
-        n = len(self.validation.labels)
-        accuracy = int((prediction.labels == self.validation.labels).sum()) / n
-        if accuracy >= self.best_accuracy:
-            self.best_epoch, self.best_accuracy = self.epoch, accuracy
+        """Figures on validation data, and the best model; of tasks learned in turn the last model is kept."""
+        seed, predict, labels = self.experiment.seed, self.experiment.predict, self.validation.labels
+        few = replace(predict, draws=min(predict.draws, N_VALIDATED))
+        deciding = decider(few, self.network, generator(seed, "draw", self.epoch))
+        prediction = predict_all(
+            self.rule, deciding, self.validation.inputs, generator(seed, "predict", self.epoch)
+        )
+        score, figures = score_of(prediction, labels)
+        settings = self.experiment.training
+        if settings.tasks:
+            score = float(self.epoch)
+            for task, share in enumerate(
+                continual.accuracies(settings, prediction.labels, labels, self.epoch), 1
+            ):
+                figures[f"validation_task_{task}"] = share
+        if score >= self.best_accuracy:
+            self.best_epoch, self.best_accuracy = self.epoch, score
             self.best = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        return {"validation_accuracy": accuracy, "validation_silent": int(prediction.silent.sum()) / n}
+        return figures
 
     def _finish(self) -> None:
         """The best model, calibrated on validation data, meets the test data."""
         if not self.group.is_first:
             return
         self.network.load_state_dict(self.best)
-        chosen = self.rule.calibrate(self.network, self.validation, self.experiment.training.max_silent)
-        figures = evaluate(self.experiment, self.network, *self.test, self.folder, self.validation)
+        experiment, noise = self.experiment, generator(self.experiment.seed, "draw")
+        self.network = decider(experiment.predict, self.network, noise)
+        chosen = calibrate(self.rule, self.network, self.validation, experiment.training.max_silent, noise)
+        figures = evaluate(experiment, self.network, *self.test, self.folder, self.validation)
         figures |= {
-            "best_epoch": self.best_epoch, "validation_accuracy": self.best_accuracy, "calibration": chosen,
+            "best_epoch": self.best_epoch, "calibration": chosen, **self._validation(),
         }  # fmt: skip
         self.folder.write_json("evaluation.json", figures)
         self.finished = True
         save_checkpoint(self.folder.checkpoint, self._checkpoint())
+
+    def _validation(self) -> dict[str, float]:
+        """The best score, by its name."""
+        if self.labels.dtype.is_floating_point:
+            return {"validation_rmse": -self.best_accuracy}
+        return {} if self.experiment.training.tasks else {"validation_accuracy": self.best_accuracy}
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -282,6 +322,8 @@ class _Run:
         checkpoint = load_checkpoint(path)
         if checkpoint.epoch > self.experiment.training.epochs:
             raise DataError(f"{path}: holds {checkpoint.epoch} epochs; the experiment has fewer")
+        if checkpoint.finished:
+            self.network = decider(self.experiment.predict, self.network, generator(0, "draw"))
         restore_model(path, self.network, checkpoint.model)
         restore_optimiser(path, self.optimiser, checkpoint.optimiser)
         self.epoch, self.finished = checkpoint.epoch, checkpoint.finished

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["start", "shuffle", "augment", "rule", "predict"]
-_PURPOSES: tuple[Purpose, ...] = ("start", "shuffle", "augment", "rule", "predict")
+Purpose = Literal["start", "shuffle", "augment", "rule", "predict", "draw"]
+_PURPOSES: tuple[Purpose, ...] = ("start", "shuffle", "augment", "rule", "predict", "draw")
 
 
 def generator(seed: int, purpose: Purpose, epoch: int = 0, rank: int = 0) -> torch.Generator:

@@ -59,6 +59,10 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.safetensors"
 
+    def snapshot(self, epoch: int) -> Path:
+        """The model after an epoch, where `training.keep` asks for it."""
+        return self.path / f"snapshot-{epoch}.safetensors"
+
     @property
     def evaluation_arrays(self) -> Path:
         return self.path / "evaluation.safetensors"

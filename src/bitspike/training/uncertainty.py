@@ -59,7 +59,7 @@ def measure(
     """
     figures = decision_figures(test.prediction, test.labels, noise)
     if test.images is not None and test.images.shape[1] > 1:  # rows of features are no images
-        figures["ood"] = _outside(model, predict, encode, test, noise)
+        figures["ood"] = _outside(predict, encode, test, noise)
     if validation is None:
         return figures
     held = predict(validation.inputs)
@@ -73,7 +73,6 @@ def measure(
 
 
 def _outside(
-    model: nn.Module,
     predict: Callable[[Any], Prediction],
     encode: Callable[[Any], Any],
     test: Judged,
@@ -87,13 +86,13 @@ def _outside(
     if images.shape[1] == images.shape[2]:
         strange = {"rotated": images.rot90(1, (1, 2)).contiguous(), **strange}
     inside = test.prediction.probabilities[rows]
-    of_members: Any = getattr(model, "member_probabilities", None)
-    known = None if of_members is None else of_members(take(test.inputs, rows))
-    found = {}
+    known, found = test.prediction.members, {}
     for name, disturbed in strange.items():
-        inputs = encode(disturbed.numpy())
-        members = None if known is None else (known, of_members(inputs))
-        found[name] = ood_figures(inside, predict(inputs).probabilities, members)
+        outside = predict(encode(disturbed.numpy()))
+        members = None
+        if known is not None and outside.members is not None:
+            members = known[rows].transpose(0, 1), outside.members.transpose(0, 1)
+        found[name] = ood_figures(inside, outside.probabilities, members)
     return found
 
 

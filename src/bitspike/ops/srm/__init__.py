@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from types import ModuleType
 
 
-def implementation(backend: str) -> Any:
-    """The module whose `step` runs: `reference` or `native`."""
-    from bitspike.ops.srm import reference
-
-    if backend == "reference":
-        return reference
-    from bitspike.ops.srm import native
-
-    return native
+def implementation(backend: str) -> ModuleType:
+    """The module whose `step` runs: `reference` or `native`; see `ops.backend.resolve` for how the name is chosen."""
+    return importlib.import_module(f"bitspike.ops.srm.{'native' if backend == 'native' else 'reference'}")
