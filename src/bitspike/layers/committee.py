@@ -66,7 +66,7 @@ class Committee(nn.Module):
 
     @torch.no_grad()
     def over_time(self, inputs: Any, times: Tensor) -> Tensor:
-        """Probabilities had the answer been demanded after step times[k], `(n, n_times, classes)`; members as in `combine`."""
+        """Probabilities had the answer been demanded after step times[k], averaged as in `combine`."""
         found: list[Any] = [member.over_time(inputs, times) for member in self.members]  # type: ignore[operator]
         p = torch.stack(found).double()
         scaled = (
