@@ -17,9 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bitspike.coding import SpikeList
 from bitspike.contracts import Prediction
 from bitspike.errors import UsageError
 from bitspike.layers.signal import signal
+from bitspike.ops import backend as backends
+from bitspike.ops.packed_srm.native import NativeSRM
+from bitspike.ops.packed_srm.network import SRMPacked, from_weights
 from bitspike.ops.packed_trains.network import snap
 from bitspike.ops.spike_train import reference as trains
 from bitspike.ops.spike_train.signals import Spikes, unpack
@@ -185,9 +189,33 @@ class SRMNetwork(nn.Module):
             return p
         return (logarithm(p).double() / float(self.temperature)).softmax(1).float()
 
+    def packed(self) -> SRMPacked:
+        """The network as numpy values: sign bits or float32 weights, and the neurons' constants."""
+        layers = []
+        for index, (op, pool) in enumerate(self.operators):
+            weight, bias = self.weight(index)
+            layers.append(
+                (op, pool, weight.numpy(force=True), None if bias is None else bias.numpy(force=True))
+            )
+        last = self.layer(len(layers) - 1)
+        return from_weights(
+            layers, self.neuron, last.readout.numpy(force=True), last.readout_bias.numpy(force=True), self.burn_in,
+            self.weights.one_bit, self.coding, self.n_steps, self.n_classes,
+        )  # fmt: skip
+
     @torch.no_grad()
     def decide(self, inputs: Any) -> Prediction:
         """One decision per input: the largest p, ties to the lowest index; potentials are ln p (a regression's: p)."""
+        if backends.resolve(self.backend, self.latents[0].device) == "native":
+            coded = inputs if isinstance(inputs, SpikeList) else inputs.numpy()
+            decided = NativeSRM(self.packed()).decide(coded, torch.get_num_threads())
+                inputs if isinstance(inputs, SpikeList) else inputs.numpy(), threads
+            )
+            values = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
+            p = values["potentials"]
+            if self.n_classes > 1:
+                p = (p.double() / float(self.temperature)).softmax(1).float()
+            return Prediction(**values, probabilities=p)
         layers = range(len(self.operators))
         counts = [torch.zeros(()) for _ in range(len(layers) + 1)]
         total: Tensor = torch.zeros(())
