@@ -209,8 +209,6 @@ class SRMNetwork(nn.Module):
         if backends.resolve(self.backend, self.latents[0].device) == "native":
             coded = inputs if isinstance(inputs, SpikeList) else inputs.numpy()
             decided = NativeSRM(self.packed()).decide(coded, torch.get_num_threads())
-                inputs if isinstance(inputs, SpikeList) else inputs.numpy(), threads
-            )
             values = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
             p = values["potentials"]
             if self.n_classes > 1:
