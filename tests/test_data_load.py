@@ -16,7 +16,6 @@ from bitspike.data.catalog import CATALOG, Entry, File
 from bitspike.data.dataset import Dataset
 from bitspike.data.digits import digits
 from bitspike.data.idx import idx_sha256
-from bitspike.data.synthetic import two_moons
 from bitspike.errors import DataError, UsageError
 
 TRAIN_IMAGES = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3)
@@ -302,16 +301,3 @@ def test_split_is_drawn_by_the_seed() -> None:
 def test_split_refuses_empty_parts(share: float) -> None:
     with pytest.raises(UsageError, match="leave some for both"):
         data.split(digits(), share, seed=1)
-
-
-def test_two_moons() -> None:
-    dataset = two_moons(100, noise=0.05, seed=1, units=7)
-    assert dataset.train_inputs.shape == (80, 2, 7)
-    assert dataset.test_inputs.shape == (20, 2, 7)
-    assert set(dataset.train_labels.tolist()) == {0, 1}
-    assert np.array_equal(dataset.train_inputs, two_moons(100, noise=0.05, seed=1, units=7).train_inputs)
-    assert not np.array_equal(dataset.train_inputs, two_moons(100, noise=0.05, seed=2, units=7).train_inputs)
-    with pytest.raises(UsageError, match="at least 20"):
-        two_moons(5)
-    with pytest.raises(UsageError, match="standard deviation"):
-        two_moons(noise=-1)

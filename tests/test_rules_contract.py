@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 
 from bitspike.coding import Direct, FirstSpike, Pixel, Poisson
 from bitspike.contracts import Batch, Prediction, Task
-from bitspike.data.synthetic import two_moons
+from bitspike.data import synthetic
 from bitspike.experiment import Experiment, Training
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
@@ -80,7 +80,7 @@ FLOORS = {"s4nn": 0.85, "bs4nn": 0.80}
 
 @pytest.fixture(scope="module")
 def moons():
-    return two_moons(n=600, noise=0.1, seed=0)
+    return synthetic.moons(n_train=480, n_test=120)
 
 
 @pytest.fixture(params=CASES)

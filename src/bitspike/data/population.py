@@ -1,6 +1,6 @@
 """Population coding: a real feature becomes the intensities of units with Gaussian receptive fields.
 
-It lives beside the data, below `bitspike.coding` (which re-exports it), for the synthetic data sets.
+It lives beside `data.cosine`, below `bitspike.coding`, which re-exports both.
 """
 
 from __future__ import annotations
