@@ -154,15 +154,18 @@ class BiSNN:
 
     @torch.no_grad()
     def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
-        """Put real weights on the grid on which they ship, then fit the temperature; nothing is ever silent."""
+        """Put real weights on the grid on which they ship, then fit the temperature; nothing is ever silent.
+
+        Where every validation decision is right no temperature can be told, and it stays 1.
+        """
         network = _network(model)
         network.snap()
         if network.n_classes == 1:
             return {}
         prediction = self.predict(network, batch.inputs, torch.Generator())
-        temperature = fit_temperature(prediction.potentials, batch.labels)
-        network.temperature.fill_(temperature)
         right = prediction.labels == batch.labels
+        temperature = 1.0 if bool(right.all()) else fit_temperature(prediction.potentials, batch.labels)
+        network.temperature.fill_(temperature)
         return {"temperature": temperature, "validation_accuracy": float(right.double().mean())}
 
     def _update(self, network: SRMNetwork, lr: float, count: int) -> Update:

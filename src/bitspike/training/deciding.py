@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.contracts import Batch, Prediction, Rule, chunks
+from bitspike.experiment import Experiment
 from bitspike.layers.committee import Committee, Ensemble
-from bitspike.layers.posterior import draw
-from bitspike.metrics.calibration import fit_temperature
+from bitspike.layers.posterior import draw, mode
+from bitspike.metrics.calibration import (
+    brier,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+)
 from bitspike.settings import Predict
 
 BATCH = 1000
+N_BINS = 20  # of the calibration error of `compare` and `quality`, as the BiSNN authors'
 
 
 def decider(settings: Predict, network: nn.Module, noise: torch.Generator) -> nn.Module:
@@ -62,11 +70,51 @@ def calibrate(
         return rule.calibrate(model, validation, max_silent)
     prediction = predict_all(rule, model, validation.inputs, noise)
     if prediction.probabilities.shape[1] > 1:
-        temperature = fit_temperature(prediction.potentials, validation.labels)
-        model.temperature.fill_(temperature)
-        accuracy = float((prediction.labels == validation.labels).double().mean())
+        right = prediction.labels == validation.labels
+        if not right.all():  # else no temperature can be told
+            model.temperature.fill_(fit_temperature(prediction.potentials, validation.labels))
+        temperature, accuracy = float(model.temperature), float(right.double().mean())
         chosen = {"temperature": temperature, "validation_accuracy": accuracy, "first_member": chosen}
     return chosen
+
+
+def compare(
+    experiment: Experiment, posterior: nn.Module, validation: Batch, test: Batch, noise: torch.Generator
+) -> dict[str, dict[str, float]]:
+    """How well a posterior decides by its mode, by one draw, by draws made anew and by a fixed committee of draws.
+
+    Each is calibrated by itself on the validation data. `nll_raw` and `ece_raw` are without the last temperature: that
+    of the network, or of the committee's average. A regression has none of this.
+    """
+    rule, settings = experiment.rule, experiment.predict
+    deciding = {
+        "map": mode(posterior),
+        "draw": draw(posterior, noise),
+        "ensemble": Ensemble(copy.deepcopy(posterior), settings.draws, settings.average),
+        "committee": Committee([draw(posterior, noise) for _ in range(settings.draws)], settings.average),
+    }
+    found = {}
+    for name, model in deciding.items():
+        calibrate(rule, model, validation, experiment.training.max_silent, noise)
+        found[name] = quality(predict_all(rule, model, test.inputs, noise), test.labels)
+    return found
+
+
+def quality(prediction: Prediction, labels: Tensor) -> dict[str, float]:
+    """Accuracy, NLL, Brier score and ECE, the last and the first also without a temperature, `_raw`."""
+    raw = prediction.potentials.double().softmax(1)
+    right = prediction.labels == labels
+    confidence, unscaled = (
+        p.gather(1, prediction.labels[:, None])[:, 0] for p in (prediction.probabilities, raw)
+    )
+    return {
+        "accuracy": float(right.double().mean()),
+        "nll": negative_log_likelihood(prediction.probabilities, labels),
+        "ece": expected_calibration_error(confidence, right, N_BINS),
+        "brier": brier(prediction.probabilities, labels),
+        "nll_raw": negative_log_likelihood(raw, labels),
+        "ece_raw": expected_calibration_error(unscaled, right, N_BINS),
+    }
 
 
 def score_of(prediction: Prediction, labels: Tensor) -> tuple[float, dict[str, float]]:
