@@ -181,13 +181,13 @@ nb::tuple dense(Matrix p, Matrix q, Matrix r, In<float, 2> before, nb::ndarray<n
     const std::size_t n_readouts = signs.shape(1);
     Event* events = scratch<Event, struct OfEvents>(learns ? batch * n_out : 0);
     EventRow* errors = scratch<EventRow, struct OfErrors>(batch);
-    float* slopes = scratch<float, struct OfSlopes>(batch * n_readouts);
+    float* slopes = scratch<float, struct OfSlopes>(batch * padded(n_readouts));
     over(batch, threads, [&](int, std::size_t begin, std::size_t end) {
         for (std::size_t s = begin; s < end; ++s) {
             const Goal goal{classes ? classes->data() + s : nullptr, targets ? targets->data() + s * n_readouts : nullptr};
             const std::size_t count =
                 kernels.read(readout, spikes_to + s * n_out, u + s * stride, goal, read_to + s * n_readouts,
-                             slopes + s * n_readouts, losses_to + s, events + s * n_out);
+                             slopes + s * padded(n_readouts), losses_to + s, events + s * n_out);
             errors[s] = {rows[s], events + s * n_out, count};
         }
     });

@@ -98,8 +98,8 @@ struct Kernels {
     void (*sample)(const Draw&, const float* latent, std::size_t n, float* weight, float* factor);
     // R, U and S of one tile of neurons in all rows.
     void (*forward)(const Forward&, int tile);
-    // One sample: spikes (n_out), u (stride) -> readouts and their slopes (n_readouts), loss; returns the number of events
-    // written (n_out at most).
+    // One sample: spikes (n_out), u (stride) -> readouts, their slopes (padded), loss; returns the number of events written
+    // (n_out at most).
     std::size_t (*read)(const Readout&, const float* spikes, const float* u, Goal, float* readout, float* slope, float* loss,
                         Event*);
     // Gradient and move of `lanes` inputs; g: 2 * lanes * n_out padded.

@@ -5,8 +5,9 @@ SRM_INLINE Floats nearest(Floats x) {  // to the nearest whole number, ties to e
     return (x + magic) - magic;
 }
 
+template <bool clipped = false>  // whether x is known to lie in [-87, 87]
 SRM_INLINE Floats exp(Floats x) {
-    x = at_most(at_least(x, -87.0f), 87.0f);
+    if constexpr (!clipped) x = at_most(at_least(x, -87.0f), 87.0f);
     const Floats n = nearest(x * 1.44269504f);
     const Floats r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
     Floats y = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -66,7 +67,8 @@ SRM_INLINE Floats drawn(const Draw& draw, Floats w, std::uint64_t index, Floats&
     if constexpr (kind == Kind::real) return w;
     if constexpr (kind == Kind::straight_through) return plus_or_minus(w >= 0.0f);
     const Floats u = uniform(draw.key, index);
-    if constexpr (kind == Kind::hard) return plus_or_minus(u * (exp(at_most(at_least(w * -2.0f, -40.0f), 40.0f)) + 1.0f) < 1.0f);
+    if constexpr (kind == Kind::hard)
+        return plus_or_minus(u * (exp<true>(at_most(at_least(w * -2.0f, -40.0f), 40.0f)) + 1.0f) < 1.0f);
     const Floats x = (w + log(u / (1.0f - u)) * 0.5f) / draw.tau;
     const Floats e1 = exp(magnitude(x) * -2.0f), e2 = exp(magnitude(w) * -2.0f), ratio = (e2 + 1.0f) / (e1 + 1.0f);
     const Floats s = exp((magnitude(w) - magnitude(x)) * 2.0f) * (ratio * ratio) / draw.tau;

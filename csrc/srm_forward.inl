@@ -78,6 +78,9 @@ void forward_of(const Forward& f, int tile) {
         const int n = std::min(kDepth, f.n_taken - begin);
         for (int k = 0; k < n; ++k) {
             const std::size_t at = static_cast<std::size_t>(f.taken[begin + k]) * f.n_out + first;
+            const std::size_t soon = static_cast<std::size_t>(f.taken[std::min(begin + k + 16, f.n_taken - 1)]) * f.n_out + first;
+            prefetch(f.latent + soon);
+            prefetch(f.latent + soon + 16);
             draw_some<kind>(f.draw, f.latent + at, at, width, w + k * kTile, f.factor ? f.factor + at : nullptr);
         }
         for (int s = 0; s < f.n_rows; s += kSamples)
@@ -110,30 +113,26 @@ void forward(const Forward& f, int tile) {
     }
 }
 
-// exp and log of one number, by the vectors' own code.
-SRM_INLINE float exp(float x) { return exp(splat(x))[0]; }
 SRM_INLINE float log(float x) { return log(splat(x))[0]; }
 SRM_INLINE float no_less(float x) { return x < 1e-30f ? 1e-30f : x; }
 
-// Loss of the readouts `read`, which become its slopes.
+// Loss of the readouts `read` (padded), which become its slopes.
 SRM_INLINE float loss_of(const Readout& c, Goal goal, float* slope) {
     const int n = c.n_readouts;
+    float total = 0;
     if (goal.class_) {
-        float largest = slope[0], total = 0;
+        float largest = slope[0];
         for (int k = 1; k < n; ++k) largest = slope[k] > largest ? slope[k] : largest;
-        for (int k = 0; k < n; ++k) {
-            slope[k] = exp(slope[k] - largest);
-            total = k ? total + slope[k] : slope[0];
-        }
-        for (int k = 0; k < n; ++k) slope[k] /= total;
+        for (int k = 0; k < n; k += kLanes) store(slope + k, exp(load(slope + k) - largest));
+        for (int k = 0; k < n; ++k) total = k ? total + slope[k] : slope[0];
+        for (int k = 0; k < n; k += kLanes) store(slope + k, load(slope + k) / total);
         const float p = slope[*goal.class_];
         slope[*goal.class_] -= 1.0f;
-        for (int k = 0; k < n; ++k) slope[k] /= static_cast<float>(c.batch);
+        for (int k = 0; k < n; k += kLanes) store(slope + k, load(slope + k) / static_cast<float>(c.batch));
         return -log(no_less(p));
     }
-    float total = 0;
     for (int k = 0; k < n; ++k) {
-        const float y = goal.values[k], p = 1.0f / (1.0f + exp(-slope[k]));
+        const float y = goal.values[k], p = 1.0f / (1.0f + exp(splat(-slope[k]))[0]);
         const float one = -(y * log(no_less(p)) + (1.0f - y) * log(no_less(1.0f - p)));
         total = k ? total + one : one;
         slope[k] = (p - y) / static_cast<float>(static_cast<std::int64_t>(c.batch) * n);
@@ -143,11 +142,16 @@ SRM_INLINE float loss_of(const Readout& c, Goal goal, float* slope) {
 
 std::size_t read(const Readout& c, const float* spikes, const float* u, Goal goal, float* readout, float* slope, float* loss,
                  Event* events) {
-    for (int k = 0; k < c.n_readouts; ++k) {
-        Floats total{};
-        for (int j = 0; j < c.n_out; j += kLanes)
-            total += load(spikes + j, c.n_out - j) * load(c.signs + k * c.stride + j);
-        readout[k] = (sum(total) + c.bias[k]) * c.scale;
+    for (int k = 0; k < c.n_readouts; k += 4) {  // four at once; of the last a few are added twice
+        const float* row[4];
+        Floats total[4] = {};
+        for (int d = 0; d < 4; ++d) row[d] = c.signs + std::min(k + d, c.n_readouts - 1) * c.stride;
+        for (int j = 0; j < c.n_out; j += kLanes) {
+            const Floats s = load(spikes + j, c.n_out - j);
+#pragma GCC unroll 4
+            for (int d = 0; d < 4; ++d) total[d] += s * load(row[d] + j);
+        }
+        for (int d = 0; d < std::min(4, c.n_readouts - k); ++d) readout[k + d] = (sum(total[d]) + c.bias[k + d]) * c.scale;
     }
     *loss = 0;
     if (!goal.class_ && !goal.values) return 0;

@@ -1,7 +1,7 @@
 // The outer product of traces and errors, event by event, and the move of the latents.
 
 template <bool adam>
-SRM_INLINE void move_of(const Rule& c, const Learned& t, std::size_t at, const float* g, float scale, std::size_t n) {
+SRM_INLINE void move_of(const Rule c, const Learned t, std::size_t at, const float* g, float scale, std::size_t n) {
     for (std::size_t j = 0; j < n; j += kLanes) {
         const int lanes = static_cast<int>(std::min<std::size_t>(kLanes, n - j));
         float* latent = t.latent + at + j;
@@ -39,12 +39,20 @@ void learn(const Learn& l, std::size_t panel, float* g) {
     float* across = g + padded * kLanes;  // (kLanes, padded): the gradient, one input after the other
     if (any) {
         std::fill(g, g + padded * kLanes, 0.0f);
+        // What is moved below comes from far; it is asked for while the events are added.
+        const std::size_t all = static_cast<std::size_t>(lanes) * l.n_out, some = all / l.n_rows / 16 * 16 + 16;
         for (std::size_t s = 0; s < l.n_rows; ++s) {
-            const EventRow& row = l.rows[s];
+            for (std::size_t at = s * some; at < std::min(all, (s + 1) * some); at += 16) {
+                prefetch(l.tensor.latent + first * l.n_out + at);
+                if (!l.rule.adam) continue;
+                prefetch(l.tensor.mean + first * l.n_out + at);
+                prefetch(l.tensor.square + first * l.n_out + at);
+            }
+            const EventRow row = l.rows[s];
             const Floats p = load(row.p + first, lanes);
-            for (std::size_t k = 0; k < row.n_events; ++k) {
-                float* to = g + static_cast<std::size_t>(row.events[k].neuron) * kLanes;
-                store(to, load(to) + p * row.events[k].error);
+            for (const Event* event = row.events; event < row.events + row.n_events; ++event) {
+                float* to = g + static_cast<std::size_t>(event->neuron) * kLanes;
+                store(to, load(to) + p * event->error);
             }
         }
         for (std::size_t j = 0; j < padded; j += kLanes) {

@@ -98,13 +98,17 @@ SRM_INLINE Floats with_sign(Floats x, Floats sign) {
     return (Floats)(((Ints)x & 0x7FFFFFFF) | ((Unsigned)sign & 0x80000000u));
 }
 // +1 where the mask is set, else -1.
-SRM_INLINE Floats plus_or_minus(Ints mask) { return (Floats)((Unsigned)splat(-1.0f) & ~((Unsigned)mask & 0x80000000u)); }
+SRM_INLINE Floats plus_or_minus(Ints mask) { return mask ? splat(1.0f) : splat(-1.0f); }
 
 SRM_INLINE float sum(Floats v) {  // of whole numbers: in any order
-    float total = 0;
-    for (int k = 0; k < kLanes; ++k) total += v[k];
-    return total;
+    alignas(64) float a[kLanes];
+    store(a, v);
+    for (int half = kLanes / 2; half; half /= 2)
+        for (int k = 0; k < half; ++k) a[k] += a[k + half];
+    return a[0];
 }
+
+SRM_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 1, 2); }
 
 // Turns rows of kLanes vectors into columns.
 SRM_INLINE void transpose(Floats* v) {
