@@ -26,6 +26,7 @@ from bitspike.recipes.bisnn import (
 )
 from bitspike.recipes.bnn import bnn_digits, bnn_fashion, bnn_mnist
 from bitspike.recipes.first_spike_race import (
+    bayes_bs4nn_mnist,
     bs4nn_digits,
     bs4nn_fashion,
     bs4nn_mnist,
@@ -34,6 +35,7 @@ from bitspike.recipes.first_spike_race import (
     s4nn_mnist,
 )
 from bitspike.recipes.hm2bp import (
+    bayes_hm2bp_mnist,
     hm2bp_digits,
     hm2bp_emnist,
     hm2bp_fsdd,
@@ -91,6 +93,8 @@ RECIPES: dict[str, Experiment] = {
     "st-bisnn-mnistdvs": st_bisnn_mnistdvs,
     "bayes-bisnn-mnistdvs": bayes_bisnn_mnistdvs,
     "bayes-bisnn-split-digits": bayes_bisnn_split_digits,
+    "bayes-bs4nn-mnist": bayes_bs4nn_mnist,
+    "bayes-hm2bp-mnist": bayes_hm2bp_mnist,
     "hm2bp-mnist-paper": hm2bp_mnist_paper,
     "hm2bp-mnist-cnn-paper": hm2bp_mnist_cnn_paper,
     "hm2bp-nmnist-paper": hm2bp_nmnist_paper,

@@ -13,7 +13,7 @@ from bitspike.coding import FirstSpike
 from bitspike.data.augment import Augment
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.settings import Network, Optimizer
+from bitspike.settings import Network, Optimizer, Predict
 from bitspike.weights import Weights
 
 _HANDWRITING = Augment(rotation=8.0, scale=0.08, shear=0.08, shift=1.0, elastic=0.3)
@@ -52,6 +52,16 @@ bs4nn_mnist = Experiment(
     rule=FirstSpikeRace(tau_c=4.0, tau_h=4.0, width=16.0, theta_out=36.0),
     optimizer=Optimizer(lr=1e-2),
     training=Training(epochs=60, batch_size=100),
+)
+
+# The same training in latents 30 times as large, then eight epochs by draws from the posterior that they are.
+bayes_bs4nn_mnist = replace(
+    bs4nn_mnist,
+    name="bayes-bs4nn-mnist",
+    weights=Weights("bernoulli", hidden=(-15.0, 15.0), output=(-15.0, 15.0), clip=30.0),
+    optimizer=Optimizer(lr=0.3),
+    training=Training(epochs=68, batch_size=100, mode_epochs=60),
+    predict=Predict("committee", 10),
 )
 
 s4nn_mnist = replace(

@@ -14,7 +14,7 @@ from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.hm2bp import HM2BP
-from bitspike.settings import LIF, Optimizer
+from bitspike.settings import LIF, Optimizer, Predict
 from bitspike.weights import Weights
 
 _REAL = Weights("real", hidden=(-1.0, 1.0), output=(-1.0, 1.0), clip=None)
@@ -60,6 +60,16 @@ hm2bp_mnist_binary = replace(
     network=LIF(("800",), (34.66, 13.86), tau_m=16.0, tau_s=2.0),
     weights=_BINARY,
     training=Training(epochs=16, batch_size=64),
+)
+
+# The same training in latents 30 times as large, then six epochs by draws from the posterior that they are.
+bayes_hm2bp_mnist = replace(
+    hm2bp_mnist_binary,
+    name="bayes-hm2bp-mnist",
+    weights=Weights("bernoulli", hidden=(-30.0, 30.0), output=(-30.0, 30.0), clip=30.0),
+    optimizer=Optimizer(lr=0.3),
+    training=Training(epochs=22, batch_size=64, mode_epochs=16),
+    predict=Predict("committee", 10),
 )
 
 hm2bp_mnist_cnn = replace(

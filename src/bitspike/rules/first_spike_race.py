@@ -88,7 +88,7 @@ class FirstSpikeRace:
             experiment.weights, generator,
             experiment.backend,
         )  # fmt: skip
-        _start_thresholds(model, task.sample, self.p0, self.theta_out)
+        _start_thresholds(model, task.sample, self.p0, self.theta_out, generator)
         settings = experiment.optimizer
         groups = [
             {"params": list(model.latents), "lr": settings.lr, "weight_decay": settings.weight_decay},
@@ -199,16 +199,19 @@ def _join(parts: list[Readout]) -> Readout:
 
 
 @torch.no_grad()
-def _start_thresholds(model: FirstSpikeNetwork, sample: Tensor, p0: float, theta_out: float) -> None:
+def _start_thresholds(
+    model: FirstSpikeNetwork, sample: Tensor, p0: float, theta_out: float, generator: torch.Generator
+) -> None:
     backend = backends.resolve(model.backend, sample.device)
     kernels = ops.implementation(backend)
     spikes = kernels.sort_times(sample, model.n_steps)
     binary = model.weights.one_bit
     for index, threshold in enumerate(model.thresholds[:-1]):
-        maxima, _ = kernels.layer_forward(spikes, model.weight(index), threshold, binary)
+        weight = model.weight(index, generator)  # of a posterior a draw: the mode may be another network
+        maxima, _ = kernels.layer_forward(spikes, weight, threshold, binary)
         last = (spikes.n_active.long() - 1)[:, None, None].expand(-1, 1, maxima.shape[2])
         highest = maxima.gather(1, last)[:, 0, : threshold.numel()].float()
         threshold.copy_(torch.quantile(highest, 1 - p0, dim=0).clamp(min=0))
-        _, crossing = kernels.layer_forward(spikes, model.weight(index), threshold, binary)
+        _, crossing = kernels.layer_forward(spikes, weight, threshold, binary)
         spikes = kernels.hidden_spikes(spikes, crossing, None)
     model.thresholds[-1].fill_(theta_out)
