@@ -223,6 +223,8 @@ def test_refuses_images_and_back_ends() -> None:
     for images in (IMAGES.astype(np.int16), IMAGES[0], IMAGES[:0]):
         with pytest.raises(DataError, match="give uint8"):
             EventCamera().record(images)
+    with pytest.raises(DataError, match="less than 32768"):
+        EventCamera().record(np.zeros((1, 1, 1 << 15), np.uint8))
     with pytest.raises(BackendError, match="fast"):
         EventCamera().record(IMAGES, backend="fast")
 
@@ -232,6 +234,7 @@ def test_load() -> None:
     assert dataset.name == "events:digits"
     assert dataset.note == "simulated events"
     assert dataset.shape == (2, 8, 8)
+    assert dataset.hashes.keys() - still.hashes.keys() == {"train_events", "test_events"}
     assert dataset.classes == still.classes
     assert np.array_equal(dataset.train_labels, still.train_labels)
     assert len(dataset.test_inputs) == len(still.test_inputs) == 355

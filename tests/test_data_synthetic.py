@@ -60,6 +60,7 @@ def test_moons() -> None:
     assert dataset.test_inputs.shape == (1000, 2, 10)
     assert np.bincount(dataset.train_labels).tolist() == [100, 100]
     assert dataset.n_outputs == 2
+    assert len(set(dataset.hashes.values())) == 4
     train, labels, test, test_labels = synthetic.moons_points()
     assert (train.min(axis=0).tolist(), train.max(axis=0).tolist()) == ([0, 0], [1, 1])
     assert np.array_equal(dataset.train_inputs[3].ravel(), synthetic.MOONS.encode(train[3:4])[0])

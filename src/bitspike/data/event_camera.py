@@ -98,6 +98,8 @@ class EventCamera:
                 f"images are {images.dtype} of shape {images.shape}; give uint8 (n, height, width)"
             )
         n, height, width = images.shape
+        if max(height, width) >= 1 << 15:
+            raise DataError(f"images are {height} x {width}; the camera has less than 32768 pixels a side")
         native = _native_runs(backend)
         camera_key = mix64(np.array([self.seed + 1], np.uint64) * STEP)
         keys = mix64(camera_key + (np.arange(first, first + n, dtype=np.uint64) + np.uint64(1)) * STEP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -98,11 +99,16 @@ def _filmed(name: str, still: Dataset) -> Dataset:
     images, camera = still.train_inputs, EventCamera()
     if isinstance(images, (Events, Audio)) or not still.classes:
         raise DataError(f"{name}: {still.name} has no images to film; events:mnist has")
+    filmed = {"train": camera.record(images), "test": camera.record(still.test_inputs, first=len(images))}
+    found = {
+        f"{part}_events": hashlib.sha256(events.values.data).hexdigest() for part, events in filmed.items()
+    }
     return replace(
         still,
         name=name,
-        train_inputs=camera.record(images),
-        test_inputs=camera.record(still.test_inputs, first=len(images)),
+        train_inputs=filmed["train"],
+        test_inputs=filmed["test"],
+        hashes=still.hashes | found,
         note=f"simulated events; {still.note}" if still.note else "simulated events",
     )
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.datasets import make_moons
 
+from bitspike.data.catalog import PARTS
 from bitspike.data.cosine import CosinePopulation, min_max
-from bitspike.data.dataset import Dataset
+from bitspike.data.dataset import Dataset, Images, Labels
+from bitspike.data.idx import idx_sha256
 from bitspike.errors import UsageError
 
 Floats = NDArray[np.float64]
@@ -29,8 +31,7 @@ def moons(n_train: int = 200, n_test: int = 1000, noise: float = NOISE, seed: in
     `moons_points` are the coordinates behind the rows, in their order.
     """
     train, train_labels, test, test_labels = moons_points(n_train, n_test, noise, seed)
-    classes = ("upper", "lower")
-    return Dataset("moons", _moons(train), train_labels, _moons(test), test_labels, classes, note="synthetic")
+    return _dataset("moons", _moons(train), train_labels, _moons(test), test_labels, ("upper", "lower"))
 
 
 def moons_points(
@@ -89,7 +90,7 @@ def regression(seed: int = 0) -> Dataset:
     (x_low, x_high), (y_low, y_high) = regression_scale()
     images = [REGRESSION.encode(min_max(x, x_low, x_high)[:, None])[:, None, :] for x in (train_x, test_x)]
     targets = [np.clip(min_max(y, y_low, y_high), 0, 1) for y in (train_y, test_y)]
-    return Dataset("regression", images[0], targets[0], images[1], targets[1], (), note="synthetic")
+    return _dataset("regression", images[0], targets[0], images[1], targets[1], ())
 
 
 def regression_points(seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
@@ -109,3 +110,17 @@ def regression_scale() -> tuple[tuple[float, float], tuple[float, float]]:
     """
     y = curve(REGRESSION_X)
     return (float(REGRESSION_X[0]), float(REGRESSION_X[-1])), (float(y.min()), float(y.max()))
+
+
+def _dataset(
+    name: str,
+    train: Images,
+    train_labels: Labels,
+    test: Images,
+    test_labels: Labels,
+    classes: tuple[str, ...],
+) -> Dataset:
+    kind = np.uint8 if classes else np.float64
+    parts = dict(zip(PARTS, (train, train_labels.astype(kind), test, test_labels.astype(kind)), strict=True))
+    hashes = {part: idx_sha256(array) for part, array in parts.items()}
+    return Dataset(name, train, train_labels, test, test_labels, classes, hashes, note="synthetic")
