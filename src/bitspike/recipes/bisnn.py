@@ -72,7 +72,7 @@ real_bisnn_mnist = Experiment(
     weights=_REAL,
     rule=BiSNN(box=3.0),
     optimizer=Optimizer("adam", lr=3e-3),
-    training=Training(epochs=6, batch_size=64),
+    training=Training(epochs=5, batch_size=64),
 )
 st_bisnn_mnist = replace(real_bisnn_mnist, name="st-bisnn-mnist", weights=_BINARY)
 bayes_bisnn_mnist = replace(
@@ -90,6 +90,7 @@ real_bisnn_events_mnist = replace(
     name="real-bisnn-events-mnist",
     data=Data("events:mnist"),
     coding=EventBins(52, 6000, stabilise=False, height=28, width=28),
+    training=Training(epochs=4, batch_size=64),
 )
 st_bisnn_events_mnist = replace(real_bisnn_events_mnist, name="st-bisnn-events-mnist", weights=_BINARY)
 bayes_bisnn_events_mnist = replace(
@@ -97,6 +98,7 @@ bayes_bisnn_events_mnist = replace(
     name="bayes-bisnn-events-mnist",
     data=real_bisnn_events_mnist.data,
     coding=real_bisnn_events_mnist.coding,
+    training=real_bisnn_events_mnist.training,
 )
 
 # N-MNIST, 1,000 and 100 recordings, in bins of 6 ms.
