@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +20,7 @@ from bitspike.deploy.train_model import TrainModel
 from bitspike.errors import FormatError, UsageError
 from bitspike.ops.packed_trains.network import TrainNetwork
 from packed_nets import assert_equal
+from spoil import parts, spoilt_bytes, spoilt_metadata, whole
 from train_nets import dense, maps, random_inputs, random_trains
 
 RNG = np.random.default_rng(0)
@@ -43,16 +41,6 @@ def contents_of(kind: str) -> TrainContents:
     shape = (coding.n_channels,) if kind == "sound" else (2, 3, 4)
     network = random_trains(RNG, dense(coding.n_channels, 9, 2), True, coding, coding.n_steps)
     return TrainContents(network, shape, ("a", "b"))
-
-
-def parts(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    length = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8 : 8 + length])
-    return json.loads(header["__metadata__"]["bitspike"]), safetensors.numpy.load(data)
-
-
-def whole(metadata: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
-    return safetensors.numpy.save(tensors, metadata={"bitspike": json.dumps(metadata)})
 
 
 @pytest.mark.parametrize("kind", ["direct", "poisson", "events", "sound"])
@@ -141,7 +129,6 @@ SPOILT: list[tuple[str, Spoil]] = [
 @pytest.mark.parametrize(("match", "spoil"), SPOILT, ids=[str(i) for i in range(len(SPOILT))])
 def test_what_breaks_the_format_is_refused(match: str, spoil: Spoil) -> None:
     metadata, tensors = parts(VALID)
-    tensors = {name: tensor.copy() for name, tensor in tensors.items()}
     decode(whole(metadata, tensors))
     spoil(metadata, tensors)
     with pytest.raises(FormatError, match=match):
@@ -177,28 +164,10 @@ def check_bytes(data: bytes) -> None:
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_bytes_never_crash(data: st.DataObject) -> None:
-    spoilt = bytearray(VALID)
-    for _ in range(data.draw(st.integers(1, 4))):
-        spoilt[data.draw(st.integers(0, len(VALID) - 1))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.one_of(st.just(len(VALID)), st.integers(0, len(VALID))))
-    check_bytes(bytes(spoilt[:cut]))
-
-
-VALUES = st.one_of(
-    st.integers(-3, 40), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
-    st.booleans(), st.text(max_size=3), st.none(), st.lists(st.integers(0, 3), max_size=3),
-)  # fmt: skip
+    check_bytes(spoilt_bytes(data, VALID))
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_metadata_never_crash(data: st.DataObject) -> None:
-    metadata, tensors = parts(VALID)
-    place: Any = metadata
-    while True:  # walk down to some field
-        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.integers(0, 9)) == 0:
-            break
-        place = place[key]
-    place[key] = data.draw(VALUES)
-    check_bytes(whole(metadata, tensors))
+    check_bytes(spoilt_metadata(data, VALID))

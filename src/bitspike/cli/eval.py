@@ -74,7 +74,6 @@ def _packed(
 
     from bitspike.contracts import Prediction
     from bitspike.deploy.engine import load
-    from bitspike.ops.packed_trains.network import TrainNetwork
     from bitspike.recipes import RECIPES
 
     packed = load(file, backend)
@@ -89,13 +88,23 @@ def _packed(
     seconds = time.perf_counter() - began
     arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
     prediction = Prediction(probabilities=torch.from_numpy(packed.probabilities(decided)), **arrays)
-    binary = all(layer.kind != "real" for layer in packed.network.layers)
-    network, operators = packed.network, None
-    if isinstance(network, TrainNetwork):
-        operators = [layer.operator for layer in network.layers]
-    work = _work(operators, network.n_steps, getattr(network, "coding", None), inputs)
-    kind = "binary" if binary else "real"
-    return _figures(prediction, dataset, network.n_steps, kind, packed.backend, seconds, work)
+    kind = "binary" if packed.one_bit else "real"
+    return _figures(
+        prediction, dataset, packed.n_steps, kind, packed.backend, seconds, _packed_work(packed, inputs)
+    )
+
+
+def _packed_work(model: Any, inputs: Any) -> dict[str, float]:
+    """That of `_work`; of a committee the sum over its members."""
+    members = getattr(model, "members", None)
+    if members is not None:
+        parts = [_packed_work(member, inputs) for member in members]
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in set().union(*parts)}
+    network = model.network
+    operators = [getattr(layer, "operator", None) for layer in network.layers]
+    return _work(
+        None if None in operators else operators, network.n_steps, getattr(network, "coding", None), inputs
+    )
 
 
 def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
@@ -129,6 +138,7 @@ def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
     from bitspike.cli.pack import plain
     from bitspike.deploy import pack as deploy
     from bitspike.deploy.engine import load
+    from bitspike.deploy.srm_model import SRMModel
     from bitspike.deploy.train_model import TrainModel
     from bitspike.ops.packed.native import instruction_sets
     from bitspike.training import load_model
@@ -138,7 +148,7 @@ def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
     if engines[0].backend != "reference":
         engines = [load(file, isa=isa) for isa in instruction_sets()]
     inputs = dataset.test_inputs
-    if isinstance(engines[0], TrainModel):
+    if isinstance(engines[0], TrainModel | SRMModel):
         inputs = engines[0].inputs(inputs)  # recordings are coded once
     trained = plain(experiment, model)(inputs)
     truth = deploy.truth(engines[0], inputs)

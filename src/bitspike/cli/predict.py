@@ -10,8 +10,7 @@ import tyro
 from bitspike.cli._terminal import Command, bind, table
 
 if TYPE_CHECKING:
-    from bitspike.deploy.format import Contents
-    from bitspike.deploy.train_format import TrainContents
+    from bitspike.deploy.format import AnyContents
 
 
 def predict(
@@ -57,8 +56,9 @@ def predict(
                 {
                     "file": str(file),
                     "input": index,
-                    "label": packed.classes[label],
-                    "probability": round(float(probabilities[index, label]), 6),
+                    # of a regression, which has no classes, its value
+                    "label": packed.classes[label] if packed.classes else str(probabilities[index, 0]),
+                    "probability": round(float(probabilities[index, label]), 6) if packed.classes else None,
                     "decision_time": int(decided.decision_time[index]),
                     "silent": bool(decided.silent[index]),
                     **({} if within is None else _answer(packed.classes, within[index].tolist())),
@@ -73,7 +73,7 @@ def _answer(classes: tuple[str, ...], within: list[bool]) -> dict[str, Any]:
     return {"answer": held[0] if len(held) == 1 else None, "refused": len(held) != 1, "set": held}
 
 
-def _read(contents: Contents | TrainContents, file: Path) -> Any:
+def _read(contents: AnyContents, file: Path) -> Any:
     """What a file holds, as the model takes it."""
     from bitspike.data import images
     from bitspike.data.audio import read_sound

@@ -46,13 +46,13 @@ def check_fields(metadata: dict[str, Any], expected: dict[str, type], lists: dic
 
 
 class Taker:
-    """Takes the tensors of one layer out of the dictionary and checks them."""
+    """Takes the tensors of one layer (its number), or of the readout, out of the dictionary and checks them."""
 
-    def __init__(self, tensors: dict[str, Array], number: int) -> None:
-        self.tensors, self.number = tensors, number
+    def __init__(self, tensors: dict[str, Array], owner: int | str) -> None:
+        self.tensors, self.owner = tensors, owner
 
     def __call__(self, name: str, shape: Sequence[int], dtype: type) -> Array:
-        full = f"{self.number}.{name}"
+        full = f"{self.owner}.{name}"
         tensor = self.tensors.pop(full, None)
         if tensor is None:
             raise FormatError(f"tensor {full} is missing")

@@ -7,8 +7,11 @@ from typing import Any
 
 from bitspike.coding.first_spike import time_table
 from bitspike.deploy import format as file_format
-from bitspike.deploy.format import Contents
+from bitspike.deploy.committee import CommitteeContents, CommitteeModel
+from bitspike.deploy.format import AnyContents, Contents
 from bitspike.deploy.model import Backend, Model, as_images, check_backend
+from bitspike.deploy.srm_format import SRMContents
+from bitspike.deploy.srm_model import SRMModel
 from bitspike.deploy.train_format import TrainContents
 from bitspike.deploy.train_model import TrainModel
 from bitspike.errors import BackendError
@@ -18,15 +21,26 @@ from bitspike.ops.packed.network import Array, Decisions
 from bitspike.ops.packed.pixel import PixelEngine
 
 
-def load(path: Path | str, backend: Backend = "auto", isa: str | None = None) -> PackedModel | TrainModel:
+def load(path: Path | str, backend: Backend = "auto", isa: str | None = None) -> AnyModel:
     """Load a model file. `backend` "auto" takes the native engine where it was built; `isa` names an
     instruction set.
 
     A file that breaks the format raises `FormatError`, a back end that is not there `BackendError`.
     """
-    contents = file_format.read(path)
+    return build(file_format.read(path), backend, isa)
+
+
+def build(contents: AnyContents, backend: Backend = "auto", isa: str | None = None) -> AnyModel:
+    """The model of a file's contents; see `load`."""
     if isinstance(contents, TrainContents):
         return TrainModel(contents, backend, isa)
+    if isinstance(contents, SRMContents):
+        return SRMModel(contents, backend, isa)
+    if isinstance(contents, CommitteeContents):
+        members = [build(member, backend, isa) for member in contents.members]
+        return CommitteeModel(
+            members, contents.average, contents.temperature, contents.recipe, contents.conformal
+        )
     return PackedModel(contents, backend, isa)
 
 
@@ -99,3 +113,6 @@ class PackedModel(Model):
     def _images(self, x: Any) -> Array:
         """The images as uint8 `(n, n_in)`."""
         return as_images(x, self._shape, self._n_in)
+
+
+AnyModel = PackedModel | TrainModel | SRMModel | CommitteeModel

@@ -11,9 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from bitspike.deploy import train_format
+from bitspike.deploy import committee, srm_format, train_format
+from bitspike.deploy.committee import CommitteeContents
 from bitspike.deploy.conformal import Quantiles, check_quantiles, quantile_field, take_quantiles
 from bitspike.deploy.container import Taker, check_fields, join, split
+from bitspike.deploy.srm_format import SRMContents
 from bitspike.deploy.train_format import VERSION, TrainContents
 from bitspike.errors import FormatError, UsageError
 from bitspike.ops.packed.network import MAX_STEPS, Array, PackedLayer, PackedNetwork
@@ -64,10 +66,17 @@ def reach(coding: str, index: int, layer: PackedLayer) -> int:
     return layer.n_in * (255 if coding == "pixel" and index == 0 else 1)
 
 
-def encode(contents: Contents | TrainContents) -> bytes:
+AnyContents = Contents | TrainContents | SRMContents | CommitteeContents
+
+
+def encode(contents: AnyContents) -> bytes:
     """The bytes of the model file; equal contents give equal bytes."""
     if isinstance(contents, TrainContents):
         return train_format.encode(contents)
+    if isinstance(contents, SRMContents):
+        return srm_format.encode(contents)
+    if isinstance(contents, CommitteeContents):
+        return committee.encode(contents, encode)
     network, tensors = contents.network, dict[str, Array]()
     for index, layer in enumerate(network.layers):
         name = f"{index + 1}."
@@ -99,7 +108,7 @@ def encode(contents: Contents | TrainContents) -> bytes:
     return join(metadata | quantile_field(contents.conformal), tensors)
 
 
-def decode(data: bytes) -> Contents | TrainContents:
+def decode(data: bytes) -> AnyContents:
     """Read the bytes of a model file; whatever breaks the format raises `FormatError` and says what."""
     try:
         return _decode(data)
@@ -107,7 +116,7 @@ def decode(data: bytes) -> Contents | TrainContents:
         raise FormatError(str(error)) from error
 
 
-def write(contents: Contents | TrainContents, path: Path | str) -> int:
+def write(contents: AnyContents, path: Path | str) -> int:
     """Write a model file: beside its place, flushed to disk, then renamed. Returns its size in bytes."""
     path, data = Path(path), encode(contents)
     handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
@@ -124,7 +133,7 @@ def write(contents: Contents | TrainContents, path: Path | str) -> int:
     return len(data)
 
 
-def read(path: Path | str) -> Contents | TrainContents:
+def read(path: Path | str) -> AnyContents:
     """Read a model file; a missing or damaged one raises `FormatError` naming the file."""
     try:
         with open(path, "rb") as file:
@@ -139,12 +148,18 @@ def read(path: Path | str) -> Contents | TrainContents:
         raise FormatError(f"{path}: {error}") from error
 
 
-def _decode(data: bytes) -> Contents | TrainContents:
+def _decode(data: bytes, is_member: bool = False) -> AnyContents:
     metadata, tensors = split(data)
     if metadata.get("format") != VERSION or type(metadata["format"]) is not int:
         raise FormatError(
             f"format version {metadata.get('format')!r}; this release reads version {VERSION} only"
         )
+    if metadata.get("decision") == committee.DECISION:
+        if is_member:
+            raise FormatError("a committee is no member of a committee")
+        return committee.decode(metadata, tensors, lambda member: _decode(member, is_member=True))
+    if metadata.get("decision") == srm_format.DECISION:
+        return srm_format.decode(metadata, tensors)
     if str(metadata.get("coding")) in train_format.NAMES:
         return train_format.decode(metadata, tensors)
     expected = {

@@ -8,6 +8,7 @@ import numpy as np
 
 from bitspike.deploy import conformal
 from bitspike.errors import DataError, UsageError
+from bitspike.ops.committee import softmax
 from bitspike.ops.packed.network import Array, Decisions
 
 Backend = Literal["auto", "native", "reference"]
@@ -19,25 +20,40 @@ class Model:
     contents: Any  # what the model file holds
     classes: tuple[str, ...]
     temperature: float
+    network: Any
+
+    @property
+    def n_steps(self) -> int:
+        """The window in steps; decisions come no later."""
+        steps: int = self.network.n_steps
+        return steps
+
+    @property
+    def one_bit(self) -> bool:
+        """Do all synapses hold one bit?"""
+        return all(layer.kind != "real" for layer in self.network.layers)
 
     def decide(self, x: Any, threads: int | None = None) -> Decisions:
         """The decisions with all that can be known about them."""
         raise NotImplementedError
 
     def predict(self, x: Any, threads: int | None = None) -> Array:
-        """The class of each input, its index in `classes`, int64 `(n,)`."""
-        return self.decide(x, threads).labels
+        """The class of each input, its index in `classes`, int64 `(n,)`; of a regression its value, float32 `(n,)`."""
+        decided = self.decide(x, threads)
+        return decided.labels if self.classes else decided.potentials[:, 0]
 
     def predict_proba(self, x: Any, threads: int | None = None) -> Array:
         """softmax(potential / temperature) at the decision, float32 `(n, classes)`."""
         return self.probabilities(self.decide(x, threads))
 
     def probabilities(self, decisions: Decisions) -> Array:
-        """The probabilities that go with decisions already made, float32 `(n, classes)`; see `predict_proba`."""
-        scaled = decisions.potentials.astype(np.float64) / self.temperature
-        weight = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probabilities: Array = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
-        return probabilities
+        """The probabilities that go with decisions already made, float32 `(n, classes)`; see `predict_proba`.
+
+        A regression, which has no classes, has its values `(n, 1)` in their place.
+        """
+        if not self.classes:
+            return decisions.potentials
+        return softmax(decisions.potentials, self.temperature).astype(np.float32)
 
     def sets(self, x: Any, alpha: float, threads: int | None = None) -> Array:
         """Conformal sets, bool `(n, classes)`: with probability >= 1 - `alpha` the set holds the right class.

@@ -12,14 +12,18 @@ import numpy as np
 
 from bitspike.coding import EventBins
 from bitspike.deploy import format as file_format
+from bitspike.deploy.committee import CommitteeModel
 from bitspike.deploy.conformal import Quantiles
-from bitspike.deploy.engine import PackedModel
+from bitspike.deploy.engine import AnyModel, PackedModel, build
 from bitspike.deploy.format import Contents
+from bitspike.deploy.srm_model import SRMModel
 from bitspike.deploy.train_format import TrainContents
 from bitspike.deploy.train_model import TrainModel
 from bitspike.errors import UsageError
+from bitspike.ops.committee import combine
 from bitspike.ops.packed import reference
 from bitspike.ops.packed.network import Decisions, PackedLayer, PackedNetwork
+from bitspike.ops.packed_srm import reference as srm_reference
 from bitspike.ops.packed_trains import reference as train_reference
 
 if TYPE_CHECKING:
@@ -30,18 +34,16 @@ if TYPE_CHECKING:
 
 def snapped(model: nn.Module) -> nn.Module:
     """A copy of a network that decides exactly as its packed file: real weights on the grid of its `snap`."""
-    from bitspike.layers.first_spike import FirstSpikeNetwork
-    from bitspike.layers.spike_train import SpikeTrainNetwork
-
     result = copy.deepcopy(model)
-    if isinstance(result, FirstSpikeNetwork | SpikeTrainNetwork):
-        result.snap()
+    snap: Any = getattr(result, "snap", None)
+    if snap is not None:
+        snap()
     return result
 
 
 def pack(
     model: nn.Module, experiment: Experiment, classes: Sequence[str], input_shape: Sequence[int]
-) -> PackedModel | TrainModel:
+) -> AnyModel:
     """Pack a trained `FirstSpikeNetwork`, `HeavisideNetwork` or `SpikeTrainNetwork`.
 
     `classes` names the outputs in order, `input_shape` is that of one image (recordings have that of their coding).
@@ -91,11 +93,9 @@ def pack(
     )
 
 
-def with_conformal(model: PackedModel | TrainModel, quantiles: Quantiles) -> PackedModel | TrainModel:
+def with_conformal(model: AnyModel, quantiles: Quantiles) -> AnyModel:
     """The same model with these (alpha, threshold) pairs, alpha rising, in its file; see `Model.sets`."""
-    if isinstance(model, TrainModel):
-        return TrainModel(dataclasses.replace(model.contents, conformal=quantiles))
-    return PackedModel(dataclasses.replace(model.contents, conformal=quantiles))
+    return build(dataclasses.replace(model.contents, conformal=quantiles))
 
 
 def _short(value: Tensor) -> float:
@@ -103,14 +103,12 @@ def _short(value: Tensor) -> float:
     return float(str(np.float32(value.item())))
 
 
-def save(model: PackedModel | TrainModel, path: Path | str) -> int:
+def save(model: AnyModel, path: Path | str) -> int:
     """Write the model file (beside its place, then renamed); returns its size in bytes."""
     return file_format.write(model.contents, path)
 
 
-def verify(
-    model: PackedModel | TrainModel, reference_predict: Callable[[Any], Any] | None, inputs: Any
-) -> str | None:
+def verify(model: AnyModel, reference_predict: Callable[[Any], Any] | None, inputs: Any) -> str | None:
     """Compare the packed model with the numpy reference and, if given, with another predictor, sample by sample.
 
     `reference_predict` takes uint8 images `(n, features)`, or recordings, and returns an object with the attributes of
@@ -128,8 +126,13 @@ def verify(
     return fault
 
 
-def truth(model: PackedModel | TrainModel, inputs: Any) -> Decisions:
+def truth(model: AnyModel, inputs: Any) -> Decisions:
     """The decisions of the numpy reference, whatever back end the model has."""
+    if isinstance(model, CommitteeModel):
+        parts = [truth(member, inputs) for member in model.members]
+        return combine(parts, [member.temperature for member in model.members], model.contents.average)
+    if isinstance(model, SRMModel):
+        return srm_reference.decide(model.network, model.inputs(inputs))
     if isinstance(model, TrainModel):
         return train_reference.decide(model.network, model.inputs(inputs))
     flat = np.asarray(inputs).reshape(-1, model.network.n_in)
@@ -138,9 +141,10 @@ def truth(model: PackedModel | TrainModel, inputs: Any) -> Decisions:
     return reference.decide(model.network, model.times(flat))
 
 
-def unlike(model: PackedModel | TrainModel) -> set[str]:
+def unlike(model: AnyModel) -> set[str]:
     """The quantities that packed and trained model do not share: potentials of coding "pixel"."""
-    return {"potentials"} if model.contents.coding == "pixel" else set()
+    pixel = isinstance(model, PackedModel) and model.contents.coding == "pixel"
+    return {"potentials"} if pixel else set()
 
 
 def difference(a: Decisions, b: Any, who: str, skip: set[str] = frozenset()) -> str | None:  # type: ignore[assignment]

@@ -13,7 +13,7 @@ from bitspike.deploy.conformal import Quantiles, check_quantiles, quantile_field
 from bitspike.deploy.container import Taker, check_fields, join
 from bitspike.errors import FormatError, UsageError
 from bitspike.ops.packed.network import Array
-from bitspike.ops.packed_trains.network import TrainLayer, TrainNetwork
+from bitspike.ops.packed_trains.network import TrainLayer, TrainNetwork, Window
 from bitspike.ops.spike_train.neuron import Neuron
 from bitspike.ops.spike_train.operators import Conv, Dense, Operator, Pool
 
@@ -46,30 +46,41 @@ class TrainContents:
     conformal: Quantiles = ()
 
     def __post_init__(self) -> None:
-        network, coding, shape = self.network, self.network.coding, self.input_shape
-        if not isinstance(coding, TrainCoding):
-            raise UsageError(f"coding is {type(coding).__name__}; it must be one of {sorted(NAMES)}")
-        if not shape or min(shape) < 1:
-            raise UsageError(f"input_shape {shape} is the shape of no input")
-        n_in = math.prod(shape)
-        channels = coding.n_channels(n_in) if isinstance(coding, Poisson) else n_in
-        if isinstance(coding, EventBins | Cochlea):
-            channels = coding.n_channels if coding.n_channels == n_in else -1
-        if channels != network.n_in:
-            raise UsageError(f"input_shape {shape} does not make {network.n_in} inputs")
+        network = self.network
+        check_contents(network, self.input_shape, self.temperature)
         if len(self.classes) != network.n_classes:
             raise UsageError(
                 f"{len(self.classes)} classes are named but the network has {network.n_classes} outputs"
             )
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise UsageError(f"temperature is {self.temperature}; it must be positive and finite")
         check_quantiles(self.conformal)
         check_size([layer.operator for layer in network.layers], network.n_steps)
 
     @property
     def coding(self) -> str:
         """direct, poisson, events or sound."""
-        return next(name for name, kind in NAMES.items() if type(self.network.coding) is kind)
+        return coding_name(self.network.coding)
+
+
+def coding_name(coding: TrainCoding) -> str:
+    """A coding's name in the file."""
+    return next(name for name, kind in NAMES.items() if type(coding) is kind)
+
+
+def check_contents(network: Window, shape: tuple[int, ...], temperature: float) -> None:
+    """Refuse an input shape that the coding does not make the network's inputs of, and an impossible temperature."""
+    coding = network.coding
+    if not isinstance(coding, TrainCoding):
+        raise UsageError(f"coding is {type(coding).__name__}; it must be one of {sorted(NAMES)}")
+    if not shape or min(shape) < 1:
+        raise UsageError(f"input_shape {shape} is the shape of no input")
+    n_in = math.prod(shape)
+    channels = coding.n_channels(n_in) if isinstance(coding, Poisson) else n_in
+    if isinstance(coding, EventBins | Cochlea):
+        channels = coding.n_channels if coding.n_channels == n_in else -1
+    if channels != network.n_in:
+        raise UsageError(f"input_shape {shape} does not make {network.n_in} inputs")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise UsageError(f"temperature is {temperature}; it must be positive and finite")
 
 
 def check_size(operators: list[Operator], n_steps: int) -> None:
@@ -97,11 +108,11 @@ def encode(contents: TrainContents) -> bytes:
         if layer.weights is not None:
             tensors[f"{number}.weights"] = layer.weights
         name = next(name for name, kind in OPERATORS.items() if type(layer.operator) is kind)
-        layers.append({"kind": layer.kind, name: _plain(layer.operator), "neuron": _plain(layer.neuron)})
+        layers.append({"kind": layer.kind, name: plain(layer.operator), "neuron": plain(layer.neuron)})
     metadata = {
         "format": VERSION,
         "coding": contents.coding,
-        "settings": _plain(network.coding),
+        "settings": plain(network.coding),
         "input": list(contents.input_shape),
         "layers": layers,
         "classes": list(contents.classes),
@@ -125,7 +136,7 @@ def decode(metadata: dict[str, Any], tensors: dict[str, Array]) -> TrainContents
     )  # fmt: skip
     if metadata["decision"] != DECISION:
         raise FormatError(f"decision rule {metadata['decision']!r} is unknown; expected {DECISION!r}")
-    coding = _read(NAMES[metadata["coding"]], metadata["settings"], "settings")
+    coding = read_settings(NAMES[metadata["coding"]], metadata["settings"], "settings")
     heads = [_head(entry, number) for number, entry in enumerate(metadata["layers"], start=1)]
     check_size([op for _, op, _ in heads], coding.n_steps)
     layers = []
@@ -156,17 +167,17 @@ def _head(entry: dict[str, Any], number: int) -> tuple[Any, Operator, Neuron]:
         raise FormatError(
             f"{where} has fields {sorted(entry)}; expected kind, neuron and one of {sorted(OPERATORS)}"
         )
-    operator: Operator = _read(OPERATORS[names[0]], entry[names[0]], f"{where}, {names[0]}")
-    return entry["kind"], operator, _read(Neuron, entry["neuron"], f"{where}, neuron")
+    operator: Operator = read_settings(OPERATORS[names[0]], entry[names[0]], f"{where}, {names[0]}")
+    return entry["kind"], operator, read_settings(Neuron, entry["neuron"], f"{where}, neuron")
 
 
-def _plain(settings: Any) -> dict[str, Any]:
+def plain(settings: Any) -> dict[str, Any]:
     """The fields of a frozen dataclass of numbers, each of its declared type."""
     hints = get_type_hints(type(settings))
     return {name: hints[name](value) for name, value in asdict(settings).items()}
 
 
-def _read(kind: type[Any], entry: Any, where: str) -> Any:
+def read_settings(kind: type[Any], entry: Any, where: str) -> Any:
     """A dataclass of numbers from its JSON object; whatever it refuses raises `FormatError`."""
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.coding import SpikeList
+from bitspike.coding import EventBins, SpikeList
 from bitspike.data.recordings import EVENT, Audio, Events
 from bitspike.deploy import train_format
 from bitspike.deploy.model import Backend, Model, as_images, check_backend
@@ -61,21 +61,7 @@ class TrainModel(Model):
 
     def inputs(self, x: Any) -> Array | SpikeList:
         """What the network takes: uint8 images `(n, n_pixels)`, or the spikes of recordings."""
-        coding, shape = self.network.coding, self.contents.input_shape
-        if coding.of_images:
-            return as_images(x, shape, math.prod(shape))
-        wanted = Events if self.contents.coding == "events" else Audio
-        if isinstance(x, np.ndarray) and x.dtype == EVENT and wanted is Events:
-            x = Events.join([x], (shape[1], shape[2]))
-        if isinstance(x, SpikeList):
-            return x
-        if not isinstance(x, wanted):
-            raise DataError(
-                f"the input is {type(x).__name__}; a model of {self.contents.coding} wants {wanted.__name__} "
-                "or a SpikeList"
-            )
-        spikes: SpikeList = coding.encode(x)
-        return spikes
+        return as_inputs(x, self.network.coding, self.contents.input_shape)
 
     def footprint(self) -> dict[str, int]:
         """Synapses stored, their bits, thresholds, and the true size of the model file in bytes."""
@@ -86,3 +72,21 @@ class TrainModel(Model):
             "thresholds": len(layers),
             "file_bytes": len(train_format.encode(self.contents)),
         }
+
+
+def as_inputs(x: Any, coding: Any, shape: tuple[int, ...]) -> Array | SpikeList:
+    """What a network of spike trains takes: uint8 images `(n, n_pixels)`, or the spikes of recordings."""
+    if coding.of_images:
+        return as_images(x, shape, math.prod(shape))
+    wanted = Events if isinstance(coding, EventBins) else Audio
+    if isinstance(x, np.ndarray) and x.dtype == EVENT and wanted is Events:
+        x = Events.join([x], (shape[1], shape[2]))
+    if isinstance(x, SpikeList):
+        return x
+    if not isinstance(x, wanted):
+        kind = "events" if wanted is Events else "sound"
+        raise DataError(
+            f"the input is {type(x).__name__}; a model of {kind} wants {wanted.__name__} or a SpikeList"
+        )
+    spikes: SpikeList = coding.encode(x)
+    return spikes

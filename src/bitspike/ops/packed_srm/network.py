@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bitspike.errors import UsageError
+from bitspike.ops.committee import logarithm
 from bitspike.ops.packed.network import Array, Decisions
 from bitspike.ops.packed.snap import EXACT
 from bitspike.ops.packed_trains.network import (
@@ -219,7 +220,7 @@ def decisions(
         decision_time=np.full(len(p), n_steps - 1, np.int64),
         silent=np.zeros(len(p), bool),
         tied=np.equal(p, p.max(axis=1, keepdims=True)),
-        potentials=p if n_classes == 1 else np.log(p.astype(np.float64).clip(1e-30)).astype(np.float32),
+        potentials=p if n_classes == 1 else logarithm(p),
         n_spikes=n_spikes,
         n_synops=n_synops,
     )
