@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitspike.coding import Poisson, time_table
+from bitspike.deploy.committee import CommitteeModel
 from bitspike.deploy.pack import pack, snapped, verify
+from bitspike.deploy.srm_model import SRMModel
 from bitspike.errors import UsageError
+from bitspike.layers.committee import Committee, Ensemble
 from bitspike.layers.first_spike import FirstSpikeNetwork
+from bitspike.layers.posterior import draw
+from bitspike.layers.srm import SRMNetwork
 from bitspike.ops.packed.snap import snap
-from bitspike.settings import Network
+from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.settings import SRM, Network
 from bitspike.weights import Weights
 from packed_nets import random_images
 
@@ -118,3 +127,55 @@ def test_another_model_is_refused() -> None:
     pytest.importorskip("bitspike.rules.bnn")
     with pytest.raises(UsageError, match="Linear"):
         pack(torch.nn.Linear(2, 2), Named(), ["a", "b"], (2,))  # type: ignore[arg-type]
+
+
+def bisnn(kind: str, n_classes: int, seed: int = 1, bias: bool = True) -> SRMNetwork:
+    generator = torch.Generator().manual_seed(seed)
+    settings = SRM(hidden=("6C3p1", "P2", "20"), bias=bias, burn_in=3)
+    ends = Weights(kind=kind, hidden=(-1.0, 1.0), output=(-1.0, 1.0))  # type: ignore[arg-type]
+    model = SRMNetwork((6, 6, 1), n_classes, Poisson(15, 0.8), settings, ends, generator)
+    model.temperature.fill_(0.7)
+    return model
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["binary", "real", "bernoulli"])
+def test_a_bisnn_network_decides_alike_in_plain_torch_and_packed(kind: str, n_classes: int) -> None:
+    model = bisnn(kind, n_classes, bias=n_classes > 1)
+    names = tuple("abcde"[:n_classes]) if n_classes > 1 else ()
+    packed = pack(model, Named(), names, (6, 6))  # type: ignore[arg-type]
+    assert isinstance(packed, SRMModel)
+    assert packed.one_bit == (kind != "real")
+    plain = snapped(model)
+    plain.backend = "reference"  # type: ignore[assignment]
+    images = random_images(np.random.default_rng(0), 30, 36)
+    assert verify(packed, lambda x: plain.decide(torch.from_numpy(x)), images) is None  # type: ignore[operator]
+    assert packed.temperature == 0.7
+
+
+@pytest.mark.parametrize("average", ["probability", "potential"])
+def test_a_committee_is_packed_with_all_its_members(average: Any) -> None:
+    members = [
+        bisnn("binary", 4),
+        draw(bisnn("bernoulli", 4, 2), torch.Generator().manual_seed(3)),
+        trained("real"),
+    ]
+    model = Committee(members, average)
+    model.temperature.fill_(1.3)
+    packed = pack(model, Named(), "abcd", (6, 6))  # type: ignore[arg-type]
+    assert isinstance(packed, CommitteeModel)
+    assert packed.temperature == 1.3
+    images = random_images(np.random.default_rng(0), 30, 36)
+
+    def predict(x: np.ndarray) -> Any:
+        *spiking, last = (snapped(member) for member in members)
+        found = [member.decide(torch.from_numpy(x)) for member in spiking]  # type: ignore[operator]
+        times = torch.from_numpy(time_table(16)[x])
+        return model.combine([*found, FirstSpikeRace().predict(last, times, torch.Generator())])
+
+    assert verify(packed, predict, images) is None
+    expected = predict(images)
+    np.testing.assert_allclose(packed.predict_proba(images), expected.probabilities, rtol=1e-6)
+    np.testing.assert_array_equal(packed.member_probabilities(images).swapaxes(0, 1), expected.members)
+    with pytest.raises(UsageError, match=r"--predict.mode committee"):
+        pack(Ensemble(bisnn("bernoulli", 4), 3), Named(), "abcd", (6, 6))  # type: ignore[arg-type]

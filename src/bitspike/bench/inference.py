@@ -15,9 +15,8 @@ from bitspike.bench.subjects import images, mlp, trained
 from bitspike.bench.timing import alternate, torch_threads
 from bitspike.contracts import Batch, encode_images
 from bitspike.data import Split
-from bitspike.deploy.engine import PackedModel
+from bitspike.deploy.engine import AnyModel
 from bitspike.deploy.pack import pack
-from bitspike.deploy.train_model import TrainModel
 from bitspike.experiment import Experiment
 from bitspike.recipes.first_spike_race import bs4nn_mnist
 from bitspike.recipes.hm2bp import hm2bp_mnist, hm2bp_mnist_binary
@@ -106,7 +105,7 @@ def trains(
     return rows
 
 
-def _packed(experiment: Experiment, data: Split, n_batches: int) -> tuple[PackedModel | TrainModel, float]:
+def _packed(experiment: Experiment, data: Split, n_batches: int) -> tuple[AnyModel, float]:
     """The network after `n_batches`, calibrated and packed, and its accuracy on the test images."""
     model, _ = trained(experiment, data, n_batches)
     validation = Batch(

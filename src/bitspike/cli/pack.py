@@ -42,7 +42,7 @@ def pack(
     experiment, model = load_model(run)
     record = read_record(run)
     about = record.manifest.get("data", {})
-    if not about.get("classes"):
+    if "classes" not in about:  # a regression has none
         raise DataError(f"{run}: manifest.json does not name the classes; train the run again")
     coding: Any = experiment.coding
     if coding.of_images and not record.has("example_images"):

@@ -16,6 +16,7 @@ from bitspike.deploy.committee import CommitteeModel
 from bitspike.deploy.conformal import Quantiles
 from bitspike.deploy.engine import AnyModel, PackedModel, build
 from bitspike.deploy.format import Contents
+from bitspike.deploy.srm_format import SRMContents
 from bitspike.deploy.srm_model import SRMModel
 from bitspike.deploy.train_format import TrainContents
 from bitspike.deploy.train_model import TrainModel
@@ -44,13 +45,16 @@ def snapped(model: nn.Module) -> nn.Module:
 def pack(
     model: nn.Module, experiment: Experiment, classes: Sequence[str], input_shape: Sequence[int]
 ) -> AnyModel:
-    """Pack a trained `FirstSpikeNetwork`, `HeavisideNetwork` or `SpikeTrainNetwork`.
+    """Pack a trained `FirstSpikeNetwork`, `HeavisideNetwork`, `SpikeTrainNetwork`, `SRMNetwork`, or `Committee`.
 
-    `classes` names the outputs in order, `input_shape` is that of one image (recordings have that of their coding).
+    `classes` names the outputs in order (none of a regression), `input_shape` is that of one image (recordings have
+    that of their coding).
     Real weights are rounded by `snap`; the signs of binary ones are kept. A model of another class raises `UsageError`.
     """
+    from bitspike.layers.committee import Committee, Ensemble
     from bitspike.layers.first_spike import FirstSpikeNetwork
     from bitspike.layers.spike_train import SpikeTrainNetwork
+    from bitspike.layers.srm import SRMNetwork
     from bitspike.rules.bnn import HeavisideNetwork
 
     names, shape = tuple(str(name) for name in classes), tuple(int(size) for size in input_shape)
@@ -63,12 +67,19 @@ def pack(
     if isinstance(model, SpikeTrainNetwork):
         exact = snapped(model)
         assert isinstance(exact, SpikeTrainNetwork)
-        coding = exact.coding
-        if not coding.of_images:
-            is_events = isinstance(coding, EventBins)
-            shape = (2, coding.height, coding.width) if is_events else (coding.n_channels,)
+        shape = _shape(exact.coding, shape)
         return TrainModel(
             TrainContents(exact.packed(), shape, names, _short(exact.temperature), experiment.name)
+        )
+    if isinstance(model, SRMNetwork):
+        shape = _shape(model.coding, shape)
+        return SRMModel(SRMContents(model.packed(), shape, names, _short(model.temperature), experiment.name))
+    if isinstance(model, Committee):
+        members = [_member(member, pack(member, experiment, names, shape)) for member in model.members]
+        return CommitteeModel(members, model.average, _short(model.temperature), experiment.name)
+    if isinstance(model, Ensemble):
+        raise UsageError(
+            "an ensemble draws its members anew for every batch; train with --predict.mode committee"
         )
     if isinstance(model, HeavisideNetwork):
         layers = []
@@ -88,9 +99,23 @@ def pack(
             )
         )  # fmt: skip
     raise UsageError(
-        f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork, a HeavisideNetwork or a "
-        "SpikeTrainNetwork"
+        f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork, a HeavisideNetwork, a "
+        "SpikeTrainNetwork, an SRMNetwork or a Committee"
     )
+
+
+def _shape(coding: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an input: recordings have that of their coding."""
+    if coding.of_images:
+        return shape
+    return (2, coding.height, coding.width) if isinstance(coding, EventBins) else (coding.n_channels,)
+
+
+def _member(network: Any, packed: AnyModel) -> AnyModel:
+    """A member with the very temperature that it has in training, for averages depend on its last bits."""
+    if unlike(packed):
+        return packed
+    return build(dataclasses.replace(packed.contents, temperature=float(network.temperature)))
 
 
 def with_conformal(model: AnyModel, quantiles: Quantiles) -> AnyModel:
@@ -143,6 +168,8 @@ def truth(model: AnyModel, inputs: Any) -> Decisions:
 
 def unlike(model: AnyModel) -> set[str]:
     """The quantities that packed and trained model do not share: potentials of coding "pixel"."""
+    if isinstance(model, CommitteeModel):
+        return set().union(*map(unlike, model.members))
     pixel = isinstance(model, PackedModel) and model.contents.coding == "pixel"
     return {"potentials"} if pixel else set()
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import fields
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bitspike.contracts import Prediction
 from bitspike.errors import UsageError
 from bitspike.layers.posterior import draw
-
-LEAST = 1e-30
-
-Average = Literal["probability", "potential"]
+from bitspike.ops import committee as arithmetic
+from bitspike.ops.committee import LEAST, Average
+from bitspike.ops.packed.network import Decisions
 
 
 class Committee(nn.Module):
@@ -43,26 +44,16 @@ class Committee(nn.Module):
         ln 1e-30), a regression's p itself.
         """
         temperatures = [float(member.temperature) for member in self.members]  # type: ignore[arg-type]
-        stacked = [p.potentials.double() for p in predictions]
-        single = stacked[0].shape[1] == 1  # a regression
-        scaled = stacked if single else [p / t for p, t in zip(stacked, temperatures, strict=True)]
-        members = torch.stack(scaled if single else [p.softmax(1) for p in scaled])
-        p = members.mean(0)
-        if self.average == "potential" and not single:
-            p = torch.stack(scaled).mean(0).softmax(1)
-        potentials = (p if single else p.clamp_min(LEAST).log()).float()
-        probabilities = p if single else (potentials.double() / float(self.temperature)).softmax(1)
-        return Prediction(
-            labels=p.argmax(1),
-            probabilities=probabilities.float(),
-            decision_time=torch.stack([p.decision_time for p in predictions]).amax(0),
-            silent=torch.stack([p.silent for p in predictions]).all(0),
-            tied=p == p.amax(1, keepdim=True),
-            potentials=potentials,
-            n_spikes=torch.stack([p.n_spikes for p in predictions]).sum(0),
-            n_synops=torch.stack([p.n_synops for p in predictions]).sum(0),
-            members=members.transpose(0, 1).float(),
-        )
+        decided = [_decisions(prediction) for prediction in predictions]
+        joint = arithmetic.combine(decided, temperatures, self.average)
+        potentials = [one.potentials for one in decided]
+        members = arithmetic.member_probabilities(potentials, temperatures).swapaxes(0, 1).astype(np.float32)
+        p = joint.potentials
+        if p.shape[1] > 1:  # no regression
+            p = arithmetic.softmax(p, float(self.temperature)).astype(np.float32)
+        arrays = {**vars(joint), "probabilities": p, "members": members}
+        device = predictions[0].labels.device
+        return Prediction(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
 
     @torch.no_grad()
     def over_time(self, inputs: Any, times: Tensor) -> Tensor:
@@ -75,6 +66,11 @@ class Committee(nn.Module):
             else p.mean(0).clamp_min(LEAST).log()
         )
         return (scaled / float(self.temperature)).softmax(2).float()
+
+
+def _decisions(prediction: Prediction) -> Decisions:
+    names = [field.name for field in fields(Decisions)]
+    return Decisions(**{name: getattr(prediction, name).numpy(force=True) for name in names})
 
 
 class Ensemble(nn.Module):
