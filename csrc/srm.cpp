@@ -24,6 +24,8 @@ namespace {
 
 using spike_train::scratch;
 
+constexpr double kSparse = 0.1;  // share of errors that are not 0 below which they are taken one by one; measured
+
 template <class T, int Dims>
 using InOut = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
 using Matrix = InOut<float, 2>;
@@ -178,32 +180,46 @@ nb::tuple dense(Matrix p, Matrix q, Matrix r, In<float, 2> before, nb::ndarray<n
     });
 
     const Readout readout = readout_of(signs, signs_bias, c, static_cast<int>(batch));
-    const std::size_t n_readouts = signs.shape(1);
-    Event* events = scratch<Event, struct OfEvents>(learns ? batch * n_out : 0);
-    EventRow* errors = scratch<EventRow, struct OfErrors>(batch);
+    const std::size_t n_readouts = signs.shape(1), error_stride = batch * kTile;
+    float* errors = scratch<float, struct OfErrors>(learns ? batch * stride : 0);
     float* slopes = scratch<float, struct OfSlopes>(batch * padded(n_readouts));
+    std::int64_t* begins = scratch<std::int64_t, struct OfBegins>(batch + 1);
     over(batch, threads, [&](int, std::size_t begin, std::size_t end) {
         for (std::size_t s = begin; s < end; ++s) {
             const Goal goal{classes ? classes->data() + s : nullptr, targets ? targets->data() + s * n_readouts : nullptr};
-            const std::size_t count =
-                kernels.read(readout, spikes_to + s * n_out, u + s * stride, goal, read_to + s * n_readouts,
-                             slopes + s * padded(n_readouts), losses_to + s, events + s * n_out);
-            errors[s] = {rows[s], events + s * n_out, count};
+            begins[s + 1] = kernels.read(readout, spikes_to + s * n_out, u + s * stride, goal, read_to + s * n_readouts,
+                                         slopes + s * padded(n_readouts), losses_to + s, errors + s * kTile, error_stride);
         }
     });
 
     if (learns) {
-        const std::size_t panels = (n_in + kernels.lanes - 1) / kernels.lanes;
-        const Learn pass_back{errors, batch, seen, static_cast<int>(n_in), static_cast<int>(n_out), c.scale, moved, rule};
-        over(panels, threads, [&](int, std::size_t begin, std::size_t end) {
-            float* g = scratch<float, struct OfGradient>(2 * stride * kernels.lanes);
-            for (std::size_t panel = begin; panel < end; ++panel) kernels.learn(pass_back, panel, g);
+        begins[0] = 0;
+        for (std::size_t s = 0; s < batch; ++s) begins[s + 1] += begins[s];
+        const std::size_t n_events = begins[batch];
+        const bool sparse = n_events < kSparse * static_cast<double>(batch * n_out);
+        Event* events = nullptr;
+        if (sparse) {
+            events = scratch<Event, struct OfEvents>(n_events);
+            for (std::size_t s = 0; s < batch; ++s)
+                kernels.list(errors + s * kTile, error_stride, static_cast<int>(n_out), events + begins[s]);
+        }
+        std::int32_t *at = scratch<std::int32_t, struct OfPlaces>(batch + n_in), *inputs = at + batch;
+        for (std::size_t s = 0; s < batch; ++s) at[s] = static_cast<std::int32_t>(s * n_in);
+        for (std::size_t i = 0; i < n_in; ++i) inputs[i] = static_cast<std::int32_t>(i);
+        const Learn pass_back{p.data(), at, inputs, errors, events, begins, seen, static_cast<int>(batch), static_cast<int>(n_in),
+                              static_cast<int>(n_out), c.scale, moved, rule};
+        const std::size_t panel_inputs = sparse ? kernels.lanes : kTile;
+        over((n_in + panel_inputs - 1) / panel_inputs, threads, [&](int, std::size_t begin, std::size_t end) {
+            float* g = scratch<float, struct OfGradient>(2 * stride * kTile);
+            const auto learn = sparse ? kernels.learn_events : kernels.learn_dense;
+            for (std::size_t panel = begin; panel < end; ++panel) learn(pass_back, panel, g);
         });
         if (bias) {
             float* g = scratch<float, struct OfBiasGradient>(stride);
             std::fill(g, g + stride, 0.0f);
-            for (std::size_t s = 0; s < batch; ++s)
-                for (std::size_t k = 0; k < errors[s].n_events; ++k) g[errors[s].events[k].neuron] += errors[s].events[k].error;
+            for (std::size_t tile = 0; tile < stride / kTile; ++tile)
+                for (std::size_t s = 0; s < batch; ++s)
+                    for (int k = 0; k < kTile; ++k) g[tile * kTile + k] += errors[tile * error_stride + s * kTile + k];
             kernels.move(rule, moved_bias, g, c.scale, n_out);
         }
     }

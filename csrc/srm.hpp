@@ -73,37 +73,38 @@ struct Goal {
     const float* values;
 };
 
-// Errors of one row and the traces that they meet, (n_in).
-struct EventRow {
-    const float* p;
-    const Event* events;
-    std::size_t n_events;
-};
-
+// The errors of all rows: those that are not 0 as events[begins[row] .. begins[row + 1]), or all of them.
 struct Learn {
-    const EventRow* rows;
-    std::size_t n_rows;
-    const std::uint32_t* seen;  // (n_in padded): 0 where P is 0 in all rows; null: take all
-    int n_in, n_out;
+    const float* p;               // row r meets trace i at p[rows[r] + inputs[i]]
+    const std::int32_t *rows, *inputs;
+    const float* errors;          // (tiles, n_rows, kTile)
+    const Event* events;          // null: learn from `errors`
+    const std::int64_t* begins;   // (n_rows + 1)
+    const std::uint32_t* seen;    // (n_in): 0 where P is 0 in all rows; null: take all
+    int n_rows, n_in, n_out;
     float scale;
     Learned tensor;
     Rule rule;
 };
 
 struct Kernels {
-    int lanes;  // inputs of a panel of `learn`
+    int lanes;  // inputs of a panel of `learn_events`
     // P <- alpha P + Q, Q <- beta Q + x of `n` inputs; x is uint8 where `bytes`, else float. seen |= the bits of P.
     void (*traces)(const Neuron&, float* p, float* q, const void* x, bool bytes, std::size_t n, std::uint32_t* seen);
     // Draws numbers 0..n-1 of a tensor; factor may be null.
     void (*sample)(const Draw&, const float* latent, std::size_t n, float* weight, float* factor);
     // R, U and S of one tile of neurons in all rows.
     void (*forward)(const Forward&, int tile);
-    // One sample: spikes (n_out), u (stride) -> readouts, their slopes (padded), loss; returns the number of events written
-    // (n_out at most).
+    // One sample: spikes (n_out), u (stride) -> readouts, their slopes (padded), loss; errors, tile by tile, error_stride
+    // apart; returns how many of them are not 0.
     std::size_t (*read)(const Readout&, const float* spikes, const float* u, Goal, float* readout, float* slope, float* loss,
-                        Event*);
-    // Gradient and move of `lanes` inputs; g: 2 * lanes * n_out padded.
-    void (*learn)(const Learn&, std::size_t panel, float* g);
+                        float* errors, std::size_t error_stride);
+    // Errors of a row that are not 0; returns their number.
+    std::size_t (*list)(const float* errors, std::size_t error_stride, int n_out, Event*);
+    // Gradient and move of a panel of inputs: of `lanes` from events (inputs lie one after the other), of kTile from dense
+    // errors. g: 2 * kTile * n_out padded.
+    void (*learn_events)(const Learn&, std::size_t panel, float* g);
+    void (*learn_dense)(const Learn&, std::size_t panel, float* g);
     // Moves `n` latents by the gradient g * scale; g padded to whole vectors.
     void (*move)(const Rule&, const Learned&, const float* g, float scale, std::size_t n);
 };

@@ -10,7 +10,7 @@ namespace {
 #include "srm_forward.inl"
 #include "srm_learn.inl"
 
-const Kernels table = {kLanes, traces, sample, forward, read, learn, move};
+const Kernels table = {kLanes, traces, sample, forward, read, list, learn_events, learn_dense, move};
 }  // namespace
 
 const Kernels& kernels_avx2() { return table; }

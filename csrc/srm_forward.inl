@@ -141,7 +141,7 @@ SRM_INLINE float loss_of(const Readout& c, Goal goal, float* slope) {
 }
 
 std::size_t read(const Readout& c, const float* spikes, const float* u, Goal goal, float* readout, float* slope, float* loss,
-                 Event* events) {
+                 float* errors, std::size_t error_stride) {
     for (int k = 0; k < c.n_readouts; k += 4) {  // four at once; of the last a few are added twice
         const float* row[4];
         Floats total[4] = {};
@@ -160,16 +160,30 @@ std::size_t read(const Readout& c, const float* spikes, const float* u, Goal goa
     std::size_t count = 0;
     for (int j = 0; j < c.n_out; j += kLanes) {
         const Floats at = load(u + j);
-        unsigned inside = bits((at > -c.box) & (at <= c.box));
-        if (c.n_out - j < kLanes) inside &= (1u << (c.n_out - j)) - 1;
-        if (!inside) continue;
+        Ints inside = (at > -c.box) & (at <= c.box);
+        float* to = errors + j / kTile * error_stride + j % kTile;
+        if (!bits(inside)) {
+            store(to, Floats{});
+            continue;
+        }
         Floats carried{};
         for (int k = 0; k < c.n_readouts; ++k) carried += load(c.signs + k * c.stride + j) * slope[k];
-        alignas(64) float error[kLanes];
-        store(error, carried * c.scale);
-        for (; inside; inside &= inside - 1) {
-            const int lane = __builtin_ctz(inside);
-            if (error[lane] != 0) events[count++] = {j + lane, error[lane]};
+        const Floats error = inside ? carried * c.scale : Floats{};  // beyond n_out signs are 0
+        store(to, error);
+        count += __builtin_popcount(bits(error != 0.0f));
+    }
+    for (int j = (c.n_out + kLanes - 1) / kLanes * kLanes; j % kTile; j += kLanes)
+        store(errors + j / kTile * error_stride + j % kTile, Floats{});
+    return count;
+}
+
+std::size_t list(const float* errors, std::size_t error_stride, int n_out, Event* events) {
+    std::size_t count = 0;
+    for (int j = 0; j < n_out; j += kLanes) {
+        const float* from = errors + j / kTile * error_stride + j % kTile;
+        for (unsigned there = bits(load(from) != 0.0f); there; there &= there - 1) {
+            const int lane = __builtin_ctz(there);
+            events[count++] = {j + lane, from[lane]};
         }
     }
     return count;

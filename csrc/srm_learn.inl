@@ -30,27 +30,37 @@ void move(const Rule& c, const Learned& t, const float* g, float scale, std::siz
     return c.adam ? move_of<true>(c, t, 0, g, scale, n) : move_of<false>(c, t, 0, g, scale, n);
 }
 
-void learn(const Learn& l, std::size_t panel, float* g) {
+bool stays(const Rule& c) { return !c.adam && !c.decays && !c.clips; }  // where the gradient is 0
+
+// What is moved comes from far; it is asked for while its gradient is computed: part `k` of `parts` of inputs first ..
+SRM_INLINE void fetch(const Learn& l, std::size_t first, int lanes, std::size_t k, std::size_t parts) {
+    const std::size_t all = static_cast<std::size_t>(lanes) * l.n_out, some = all / parts / 16 * 16 + 16;
+    for (std::size_t at = first * l.n_out + k * some; at < first * l.n_out + std::min(all, (k + 1) * some); at += 16) {
+        prefetch(l.tensor.latent + at);
+        if (!l.rule.adam) continue;
+        prefetch(l.tensor.mean + at);
+        prefetch(l.tensor.square + at);
+    }
+}
+
+SRM_INLINE void move_row(const Learn& l, std::size_t input, const float* g) {
+    if (l.rule.adam) move_of<true>(l.rule, l.tensor, input * l.n_out, g, l.scale, l.n_out);
+    else move_of<false>(l.rule, l.tensor, input * l.n_out, g, l.scale, l.n_out);
+}
+
+void learn_events(const Learn& l, std::size_t panel, float* g) {
     const std::size_t first = panel * kLanes, padded = static_cast<std::size_t>(l.n_out + kLanes - 1) / kLanes * kLanes;
     const int lanes = static_cast<int>(std::min<std::size_t>(kLanes, l.n_in - first));
-    bool any = l.seen == nullptr;
-    for (int k = 0; !any && k < lanes; ++k) any = l.seen[first + k] != 0;
-    if (!any && !l.rule.adam && !l.rule.decays && !l.rule.clips) return;
+    bool any = false;
+    for (int k = 0; k < lanes; ++k) any |= !l.seen || l.seen[first + k];
+    if (!any && stays(l.rule)) return;
     float* across = g + padded * kLanes;  // (kLanes, padded): the gradient, one input after the other
     if (any) {
         std::fill(g, g + padded * kLanes, 0.0f);
-        // What is moved below comes from far; it is asked for while the events are added.
-        const std::size_t all = static_cast<std::size_t>(lanes) * l.n_out, some = all / l.n_rows / 16 * 16 + 16;
-        for (std::size_t s = 0; s < l.n_rows; ++s) {
-            for (std::size_t at = s * some; at < std::min(all, (s + 1) * some); at += 16) {
-                prefetch(l.tensor.latent + first * l.n_out + at);
-                if (!l.rule.adam) continue;
-                prefetch(l.tensor.mean + first * l.n_out + at);
-                prefetch(l.tensor.square + first * l.n_out + at);
-            }
-            const EventRow row = l.rows[s];
-            const Floats p = load(row.p + first, lanes);
-            for (const Event* event = row.events; event < row.events + row.n_events; ++event) {
+        for (int s = 0; s < l.n_rows; ++s) {
+            fetch(l, first, lanes, s, l.n_rows);
+            const Floats p = load(l.p + l.rows[s] + l.inputs[first], lanes);
+            for (const Event *event = l.events + l.begins[s], *end = l.events + l.begins[s + 1]; event < end; ++event) {
                 float* to = g + static_cast<std::size_t>(event->neuron) * kLanes;
                 store(to, load(to) + p * event->error);
             }
@@ -64,9 +74,28 @@ void learn(const Learn& l, std::size_t panel, float* g) {
     } else {
         std::fill(across, across + padded * kLanes, 0.0f);
     }
+    for (int k = 0; k < lanes; ++k) move_row(l, first + k, across + k * padded);
+}
+
+void learn_dense(const Learn& l, std::size_t panel, float* g) {
+    const std::size_t first = panel * kTile, padded = static_cast<std::size_t>(l.n_out + kTile - 1) / kTile * kTile;
+    const int lanes = static_cast<int>(std::min<std::size_t>(kTile, l.n_in - first));
+    const float* from[kTile];
+    int place[kTile], n = 0;  // inputs with a trace, in order; the others share a row of zeros behind them
     for (int k = 0; k < lanes; ++k) {
-        const std::size_t at = (first + k) * l.n_out;
-        if (l.rule.adam) move_of<true>(l.rule, l.tensor, at, across + k * padded, l.scale, l.n_out);
-        else move_of<false>(l.rule, l.tensor, at, across + k * padded, l.scale, l.n_out);
+        place[k] = !l.seen || l.seen[first + k] ? n++ : kTile;
+        if (place[k] < kTile) from[place[k]] = l.p + l.inputs[first + k];
     }
+    if (!n && stays(l.rule)) return;
+    std::fill(g, g + (kTile + 1) * padded, 0.0f);
+    const std::size_t tiles = padded / kTile;
+    for (std::size_t tile = 0; tile < tiles; ++tile) {
+        fetch(l, first, lanes, tile, tiles);
+        const float* errors = l.errors + tile * l.n_rows * kTile;
+        for (int part = 0; part < kTile; part += kPart)
+            for (int k = 0; k < n; k += kSamples)
+                products<false, kSamples>(n - k, from + k, l.rows, l.n_rows, errors + part,
+                                          g + k * padded + tile * kTile + part, padded);
+    }
+    for (int k = 0; k < lanes; ++k) move_row(l, first + k, g + place[k] * padded);
 }

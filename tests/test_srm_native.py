@@ -108,7 +108,9 @@ def test_every_kind_and_size(size: tuple[int, int, int, int], kind: str, isa: st
         ):
             moved = run_both(size, given, layer, update, isa, is_class)
             assert size == SIZES[0] or not torch.equal(moved.weight, given.weight)
-    run_both(size, plain, layer, replace(update, rho=0.0, clip=None), isa)
+    for box in (0.05, 5.0):  # few errors, most
+        run_both(size, plain, layer, replace(update, rho=0.0, clip=None, box=box), isa)
+        run_both(size, latents, layer, replace(update, box=box), isa)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
