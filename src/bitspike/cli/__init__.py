@@ -22,6 +22,7 @@ VERBS = {
     "eval": "accuracy, calibration and cost of a run or a packed model",
     "predict": "decide on images (png, npy, idx) with a packed model",
     "pack": "write the packed model of a run",
+    "committee": "join runs or models in one file that decides together",
     "report": "write the report of a run, one HTML page",
     "bench": "measure speed beside the alternatives",
     "data": "list, fetch and verify data sets",
@@ -31,7 +32,7 @@ HELP = f"""usage: bitspike VERB [OPTIONS]
 
 Spiking neural networks of one-bit synapses: train, judge, ship.
 
-{chr(10).join(f"  {verb:<9}{line}" for verb, line in VERBS.items())}
+{chr(10).join(f"  {verb:<10}{line}" for verb, line in VERBS.items())}
 
   bitspike VERB --help    options of a verb, with an example
   bitspike --version      the version

@@ -78,15 +78,17 @@ def plain(experiment: Experiment, model: nn.Module) -> Callable[[Any], Any]:
     from bitspike.contracts import Prediction, chunks
     from bitspike.deploy.pack import snapped
     from bitspike.settings import Network
+    from bitspike.training.deciding import predict_all
     from bitspike.training.evaluate import encode
 
     exact: Any = snapped(model)
-    exact.backend = "reference"
+    for network in getattr(exact, "members", (exact,)):
+        network.backend = "reference"
     size = 1000 if isinstance(experiment.network, Network) else 50  # the whole window of every neuron is held
 
     def predict(inputs: Any) -> Prediction:
         coded = inputs if isinstance(inputs, SpikeList) else encode(experiment, inputs)
-        parts = (experiment.rule.predict(exact, part, torch.Generator()) for part in chunks(coded, size))
+        parts = (predict_all(experiment.rule, exact, part, torch.Generator()) for part in chunks(coded, size))
         return Prediction.concatenate(list(parts))
 
     return predict

@@ -83,18 +83,22 @@ def split(dataset: Dataset, validation: float, seed: int) -> Split:
 
     The test part is passed on untouched. A share that leaves either part empty raises `UsageError`.
     """
-    n = len(dataset.train_inputs)
+    held, kept = held_out(len(dataset.train_inputs), validation, seed)
+    inputs, labels = dataset.train_inputs, dataset.train_labels
+    return Split(
+        inputs[kept], labels[kept], inputs[held], labels[held], dataset.test_inputs, dataset.test_labels
+    )
+
+
+def held_out(n: int, validation: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers, rising, of the training inputs that `split` holds out of n, and of those it keeps."""
     n_validation = round(validation * n) if 0 < validation < 1 else 0
     if not 0 < n_validation < n:
         raise UsageError(
             f"validation is {validation}; of {n} training inputs it must leave some for both parts"
         )
     order = np.random.default_rng(seed).permutation(n)
-    held, kept = np.sort(order[:n_validation]), np.sort(order[n_validation:])
-    inputs, labels = dataset.train_inputs, dataset.train_labels
-    return Split(
-        inputs[kept], labels[kept], inputs[held], labels[held], dataset.test_inputs, dataset.test_labels
-    )
+    return np.sort(order[:n_validation]), np.sort(order[n_validation:])
 
 
 def as_images(array: NDArray[Any], where: str) -> Images:

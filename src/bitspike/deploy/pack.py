@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 def snapped(model: nn.Module) -> nn.Module:
     """A copy of a network that decides exactly as its packed file: real weights on the grid of its `snap`."""
-    result = copy.deepcopy(model)
-    snap: Any = getattr(result, "snap", None)
-    if snap is not None:
-        snap()
-    return result
+    result: Any = copy.deepcopy(model)
+    for network in getattr(result, "members", (result,)):
+        if hasattr(network, "snap"):
+            network.snap()
+    return result  # type: ignore[no-any-return]
 
 
 def pack(
