@@ -197,8 +197,9 @@ def test_a_run_with_a_committee_resumes_to_the_same_bits_and_comes_back(tmp_path
 
 def test_tasks_are_learned_in_turn(tmp_path: Path) -> None:
     experiment = replace(
-        RECIPES["bayes-bisnn-split-digits"], network=SMALL.network, coding=SMALL.coding, predict=Predict(), optimizer=SMALL.optimizer,
-        training=Training(epochs=4, batch_size=50, tasks=("0,1,2,3,4", "5,6,7,8,9"), coreset=1),
+        RECIPES["bayes-bisnn-split-digits"], network=SMALL.network, coding=SMALL.coding, predict=Predict(),
+        optimizer=SMALL.optimizer,
+        training=Training(epochs=4, batch_size=20, tasks=("0,1,2,3,4", "5,6,7,8,9"), coreset=1),
     )  # fmt: skip
     result = train(experiment, tmp_path / "run", progress=False)
     lines = RunFolder(result.folder).metrics()
