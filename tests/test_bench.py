@@ -1,9 +1,12 @@
 """Every benchmark runs, small, and its rows line up; times are not asserted. The dense rival is the same algorithm."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from bitspike.bench import BENCHMARKS, dense_hm2bp
+from bitspike.bench import BENCHMARKS, dense_bisnn, dense_hm2bp
+from bitspike.bench.bisnn import bisnn
 from bitspike.bench.inference import inference, trains
 from bitspike.bench.memory import memory
 from bitspike.bench.spike_trains import convolution, experiment, spike_trains
@@ -11,8 +14,13 @@ from bitspike.bench.timing import alternate
 from bitspike.bench.training import epoch, steps, training
 from bitspike.coding import Direct, Poisson
 from bitspike.layers.spike_train import SpikeTrainNetwork
+from bitspike.layers.srm import SRMNetwork
 from bitspike.ops.spike_train.function import Macro
 from bitspike.ops.spike_train.signals import Current, pack
+from bitspike.ops.srm import reference
+from bitspike.ops.srm.step import State, Target, Update
+from bitspike.settings import SRM
+from bitspike.weights import Weights
 
 SMALL = {
     inference: (lambda: inference(0.01, n_batches=3), 12),
@@ -23,6 +31,7 @@ SMALL = {
     convolution: (lambda: convolution(0.01, 1, batch=2, threads=(1,)), 1),
     trains: (lambda: trains(0.01, 3, batches=(4, 1), threads=(1,)), 6),
     memory: (lambda: memory((20,), hidden=32, batch=8), 1),
+    bisnn: (lambda: bisnn(0.01, 2, steps=(12, 20), hidden=16, batch=8, threads=(1,)), 4),
 }
 
 
@@ -70,3 +79,28 @@ def test_dense_rival_is_the_same_rule(coding):
     for gradient, latent in zip(found, model.latents, strict=True):
         assert gradient.abs().max() > 0
         torch.testing.assert_close(gradient, latent.grad)
+
+
+@pytest.mark.parametrize("rival", [dense_bisnn.ClosedForm, dense_bisnn.Autograd])
+def test_online_rival_is_the_same_rule(rival):
+    generator = torch.Generator().manual_seed(1)
+    coding = Poisson(6)
+    model = SRMNetwork(
+        (12,), 3, coding, SRM(("9", "7"), bias=True), Weights(), generator, backend="reference"
+    )
+    online = rival(model, 0.8, partial(torch.optim.SGD, lr=0.5), lambda w: torch.where(w >= 0, 1.0, -1.0))
+    x, labels = (torch.rand(6, 5, 12, generator=generator) < 0.5).float(), torch.tensor([0, 1, 2, 2, 1])
+    before = [latent.detach().clone() for latent in model.latents]
+    online.window(x, labels)
+    layers = [model.layer(index) for index in range(2)]
+    states = [State.zeros(layer.op, 5, x) for layer in layers]
+    for now in x:
+        for index, layer in enumerate(layers):
+            states[index], out = reference.step(
+                layer, states[index], now, model.learned(index), Target(labels), Update(lr=0.5, box=0.8), 0
+            )
+            now = out.spikes
+    found = [latent for layer in online.layers for latent in (layer.weight, layer.bias)]
+    for latent, expected, start in zip(found, model.latents, before, strict=True):
+        assert not torch.equal(expected, start)
+        torch.testing.assert_close(latent, expected.detach())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bitspike.bench.bisnn import bisnn
 from bitspike.bench.inference import inference, trains
 from bitspike.bench.memory import memory
 from bitspike.bench.spike_trains import convolution, spike_trains
@@ -19,4 +20,5 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "spike-trains-cnn": convolution,
     "spike-trains-inference": trains,
     "spike-trains-memory": memory,
+    "bisnn": bisnn,
 }
