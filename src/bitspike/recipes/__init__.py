@@ -24,6 +24,13 @@ from bitspike.recipes.bisnn import (
     st_bisnn_nmnist,
     st_bisnn_regression,
 )
+from bitspike.recipes.bisnn_paper import (
+    bayes_bisnn_mnistdvs_paper,
+    bayes_bisnn_moons_paper,
+    bayes_bisnn_regression_paper,
+    st_bisnn_mnistdvs_paper,
+    st_bisnn_moons_paper,
+)
 from bitspike.recipes.bnn import bnn_digits, bnn_fashion, bnn_mnist
 from bitspike.recipes.first_spike_race import (
     bayes_bs4nn_mnist,
@@ -100,6 +107,11 @@ RECIPES: dict[str, Experiment] = {
     "hm2bp-nmnist-paper": hm2bp_nmnist_paper,
     "hm2bp-ti46-paper": hm2bp_ti46_paper,
     "hm2bp-emnist-paper": hm2bp_emnist_paper,
+    "bayes-bisnn-mnistdvs-paper": bayes_bisnn_mnistdvs_paper,
+    "bayes-bisnn-moons-paper": bayes_bisnn_moons_paper,
+    "bayes-bisnn-regression-paper": bayes_bisnn_regression_paper,
+    "st-bisnn-mnistdvs-paper": st_bisnn_mnistdvs_paper,
+    "st-bisnn-moons-paper": st_bisnn_moons_paper,
     "bs4nn-mnist-paper": bs4nn_mnist_paper,
     "s4nn-mnist-paper": s4nn_mnist_paper,
 }
