@@ -1,6 +1,6 @@
 """BiSNN with the settings of the authors' configuration files; see bitspike.rules.bisnn for what stands in their place.
 
-They want thousands of epochs: latents start at +-10 (MNIST-DVS: +-5), where useful gradients come in rare bursts. Report
+They want thousands of epochs: latents start at +-10 (MNIST-DVS: +-5), where useful gradients are rare bursts. Report
 the ensemble: after few epochs the mode of such a posterior is another network than its draws. The readouts of the
 MNIST-DVS configuration went through softmax twice; here they do once.
 """
