@@ -56,7 +56,7 @@ class StepReport:
 
     loss: float
     n: int
-    n_correct: int
+    n_correct: int | None  # None: a regression
     firing: tuple[float, ...]  # per layer: neurons that fired, over samples, divided by the layer's width
 
 

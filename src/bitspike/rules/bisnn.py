@@ -130,7 +130,7 @@ class BiSNN:
             for latent in network.latents:
                 adam[latent]["step"].fill_(count)
         labels = (read[:, 0] > 0).long() if network.n_readouts == 1 else read.argmax(1)
-        correct = 0 if network.n_classes == 1 else int((labels == batch.labels).sum())
+        correct = None if network.n_classes == 1 else int((labels == batch.labels).sum())
         shares = tuple(float(total) / len(window) * n for total in firing)
         return StepReport(float(loss) / (len(window) - burn_in), n, correct, shares)
 

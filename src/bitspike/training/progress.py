@@ -19,13 +19,14 @@ class Totals:
     """Sums of an epoch's step reports."""
 
     def __init__(self) -> None:
-        self.loss, self.n, self.n_correct = 0.0, 0, 0
+        self.loss, self.n, self.n_correct, self.decides = 0.0, 0, 0, True
         self.firing: list[float] = []
 
     def add(self, report: StepReport) -> None:
         self.loss += report.loss
         self.n += report.n
-        self.n_correct += report.n_correct
+        self.n_correct += report.n_correct or 0
+        self.decides = report.n_correct is not None
         self.firing = [
             a + b for a, b in zip(self.firing or [0.0] * len(report.firing), report.firing, strict=True)
         ]
@@ -40,10 +41,10 @@ class Totals:
         self.firing = sums[3:]
 
     def figures(self) -> dict[str, Any]:
-        """Loss, accuracy and firing rates (share of a layer's neurons that fire per image), per image."""
+        """Loss, accuracy (not of a regression) and firing rates (share of a layer's neurons that fire), per image."""
         n = max(self.n, 1)
-        firing = [total / n for total in self.firing]
-        return {"loss": self.loss / n, "accuracy": self.n_correct / n, "firing": firing}
+        accuracy = {"accuracy": self.n_correct / n} if self.decides else {}
+        return {"loss": self.loss / n, **accuracy, "firing": [total / n for total in self.firing]}
 
 
 class Display:
@@ -94,8 +95,9 @@ class Display:
         if self._shown:
             epoch = figures["epoch"]
             left = (time.monotonic() - self._began) / (epoch - self._first + 1) * (self._epochs - epoch)
-            validation = figures.get("validation_accuracy")
-            held_out = "" if validation is None else f"  validation {100 * validation:.2f} %"
+            accuracy, error = figures.get("validation_accuracy"), figures.get("validation_rmse")
+            held_out = "" if accuracy is None else f"  validation {100 * accuracy:.2f} %"
+            held_out += "" if error is None else f"  validation error {error:.4f}"
             self._console.print(
                 f"epoch {epoch}/{self._epochs}  {_note(figures)}{held_out}  "
                 f"{figures['images_per_second']:,.0f} images/s  {_clock(left)} left",
@@ -128,7 +130,8 @@ class Display:
 
 def _note(figures: dict[str, Any]) -> str:
     firing = " / ".join(f"{100 * rate:.1f}" for rate in figures["firing"])
-    return f"loss {figures['loss']:.4f}  accuracy {100 * figures['accuracy']:.2f} %  firing {firing} %"
+    accuracy = f"accuracy {100 * figures['accuracy']:.2f} %  " if "accuracy" in figures else ""
+    return f"loss {figures['loss']:.4f}  {accuracy}firing {firing} %"
 
 
 def _clock(seconds: float) -> str:
