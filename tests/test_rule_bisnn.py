@@ -106,6 +106,8 @@ def test_the_packed_engine_decides_as_torch_does(kind: Any, hidden: tuple[str, .
         assert torch.equal(getattr(slow, name), getattr(fast, name)), name
     times = torch.tensor([0, 3, 10, 15])
     over = model.over_time(pixels, times)
+    model.backend = "reference"
+    assert torch.equal(model.over_time(pixels, times), over)
     torch.testing.assert_close(over[:, -1], slow.probabilities)
     torch.testing.assert_close(over[:, 0], torch.full((12, 10), 0.1))
 

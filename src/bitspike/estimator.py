@@ -172,7 +172,7 @@ def _train(experiment: Experiment, images: Tensor, labels: Tensor, n_classes: in
             for group, start in zip(optimiser.param_groups, starts, strict=True):
                 group["lr"] = start * factor
             report = rule.step(network, optimiser, Batch(inputs[batch], labels[batch]), generator)
-            n_correct += (report.n_correct or 0)
+            n_correct += report.n_correct or 0
         if verbose:
             print(f"epoch {epoch + 1}/{settings.epochs}  accuracy {100 * n_correct / len(kept):.2f} %")
     judged = held if n_held else kept

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bitspike.coding import SpikeList
 from bitspike.contracts import Prediction
 from bitspike.errors import UsageError
+from bitspike.layers.anytime import check_times
 from bitspike.layers.signal import signal
 from bitspike.ops import backend as backends
 from bitspike.ops.packed_srm.native import NativeSRM
@@ -167,15 +168,20 @@ class SRMNetwork(nn.Module):
 
         Before burn_in every class is equally likely.
         """
-        kept, total, wanted = {}, torch.zeros(()), set(times.tolist())
-        for t, (read, _) in enumerate(self.run(inputs)):
-            if t >= self.burn_in:
-                total = total + self._probability(read)
-            count = t + 1 - self.burn_in
-            if t in wanted:
-                mean = total / count if count > 0 else self._probability(torch.zeros_like(read))
-                kept[t] = self._calibrated(self._classes(mean))
-        return torch.stack([kept[t] for t in times.tolist()], dim=1)
+        check_times(times, self.n_steps)
+        if backends.resolve(self.backend, self.latents[0].device) == "native":
+            coded = inputs if isinstance(inputs, SpikeList) else inputs.numpy()
+            mean = torch.from_numpy(NativeSRM(self.packed()).over_time(coded, torch.get_num_threads()))
+        else:
+            means, total = [], torch.zeros(())
+            for t, (read, _) in enumerate(self.run(inputs)):
+                if t >= self.burn_in:
+                    total = total + self._probability(read)
+                    means.append(total / (t + 1 - self.burn_in))
+            mean = torch.stack(means, 1)  # (n, n_steps - burn_in, n_readouts)
+        taken = mean[:, (times - self.burn_in).clamp(min=0)]
+        taken[:, times < self.burn_in] = 1 / max(2, self.n_readouts)
+        return torch.stack([self._calibrated(self._classes(part)) for part in taken.unbind(1)], 1)
 
     def _probability(self, read: Tensor) -> Tensor:
         result: Tensor = elementary.sigmoid(read) if self.n_readouts == 1 else elementary.softmax(read)
