@@ -75,6 +75,6 @@ def pack(dense: Tensor) -> Spikes:
 
 def unpack(spikes: Spikes, dtype: torch.dtype = torch.float32) -> Tensor:
     """0 and 1, `(batch, n_steps, n)`."""
-    shift = torch.arange(64, device=spikes.bits.device)
-    dense = (spikes.bits[..., None] >> shift) & 1
-    return dense.flatten(2)[:, :, : spikes.n].to(dtype)
+    words = np.ascontiguousarray(spikes.bits.cpu().numpy(), "<i8")
+    dense = np.unpackbits(words.view(np.uint8), axis=2, count=spikes.n, bitorder="little")
+    return torch.from_numpy(dense).to(spikes.bits.device, dtype)
