@@ -123,7 +123,7 @@ real_bisnn_mnistdvs = replace(
     real_bisnn_mnist,
     name="real-bisnn-mnistdvs",
     data=Data("mnist-dvs", validation=1 / 10),
-    coding=EventBins(401, 5000, stabilise=False, height=26, width=26),
+    coding=EventBins(402, 5000, stabilise=False, height=26, width=26),
     network=SRM(("256", "256"), bias=True, burn_in=100),
     training=Training(epochs=10, batch_size=64),
 )
