@@ -34,7 +34,7 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """Which data: a catalogue name, `idx:FOLDER` or `events:NAME`; `validation` is the share of the training data held out.
+    """Which data: a catalogue name, `idx:FOLDER` or `events:NAME`; `validation`: share of the training data held out.
 
     `split` is the seed that draws what is held out (None: the experiment's), so that runs of several seeds can share
     their validation data: members of a committee must, for its temperature and its sets are fitted there.
