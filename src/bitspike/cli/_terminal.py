@@ -47,8 +47,11 @@ FIGURES = {
     "accuracy": "%",
     "accuracy_tie_optimistic": "%",
     "ece": "%",
+    "ece_mass": "%",
     "nll": "nats",
     "brier": "",
+    "aurc": "",
+    "eaurc": "",
     "decision_time": "steps",
     "silent": "%",
     "ties": "%",
@@ -67,7 +70,9 @@ def figures(result: dict[str, Any]) -> None:
         value = result.get(name)
         if value is not None:
             shown = f"{100 * value:.2f}" if unit == "%" else cell(value)
-            print(f"{name:<24}{shown:>12} {unit}".rstrip())
+            low, high = result.get(f"{name}_interval", (None, None))
+            interval = "" if low is None else f", 95 % interval {100 * low:.2f} to {100 * high:.2f}"
+            print(f"{name:<24}{shown:>12} {unit}{interval}".rstrip())
 
 
 def cell(value: object) -> str:

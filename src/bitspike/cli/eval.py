@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import tyro
 
+from bitspike.cli import _uncertainty
 from bitspike.cli._terminal import Command, bind, figures
 from bitspike.errors import BitspikeError, UsageError
 
 if TYPE_CHECKING:
+    from bitspike.contracts import Prediction
     from bitspike.data import Dataset
     from bitspike.experiment import Data
 
@@ -27,12 +29,15 @@ def evaluate(
     backend: Backend = "auto",
     reference: bool = False,
     verify: bool = False,
+    ood: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a packed model, or that of a run, on the test data. docs/metrics.md defines the figures.
 
     example: bitspike eval runs/first --json
 
     example: bitspike eval digits.bitspike --data idx:my-digits
+
+    example: bitspike eval runs/mnist --ood fashion
 
     Args:
         model: a run folder or a model file
@@ -42,6 +47,7 @@ def evaluate(
         reference: evaluate the trained model in plain PyTorch instead of the packed one (run folders only)
         verify: prove first that the packed model decides every test input as the trained one does in plain PyTorch,
             and as the numpy reference, for every instruction set of this machine (run folders only)
+        ood: another data set of inputs of the same shape, or idx:FOLDER: are its test inputs told from the others?
     """
     from bitspike.metrics import model_bytes
     from bitspike.training import RunFolder
@@ -52,13 +58,16 @@ def evaluate(
     elif reference or verify:
         option = "--reference" if reference else "--verify"
         raise UsageError(f"{model} is no run folder; {option} needs one, for the trained model lies there")
+    strange = None
+    if ood is not None:
+        strange = _dataset(trained_on, ood, data_dir, model)
     proof = (
         {"verified": _verified(model, file, _dataset(trained_on, data, data_dir, model))} if verify else {}
     )
     if reference:
-        found = _trained(model, _dataset(trained_on, data, data_dir, model))
+        found = _trained(model, _dataset(trained_on, data, data_dir, model), strange)
     else:
-        found = _packed(file, trained_on, data, data_dir, backend)
+        found = _packed(file, trained_on, data, data_dir, backend, strange)
     return {
         "model": str(model),
         **found,
@@ -68,11 +77,9 @@ def evaluate(
 
 
 def _packed(
-    file: Path, trained_on: Data | None, data: str | None, data_dir: Path | None, backend: Backend
-) -> dict[str, Any]:
-    import torch
-
-    from bitspike.contracts import Prediction
+    file: Path, trained_on: Data | None, data: str | None, data_dir: Path | None, backend: Backend,
+    strange: Dataset | None,
+) -> dict[str, Any]:  # fmt: skip
     from bitspike.deploy.engine import load
     from bitspike.recipes import RECIPES
 
@@ -80,17 +87,14 @@ def _packed(
     recipe = RECIPES.get(packed.contents.recipe)
     dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, file)
     _same_classes(len(packed.classes), dataset, file)
+    _uncertainty.require_same_shape(dataset, strange)
     inputs = dataset.test_inputs
-    if isinstance(inputs, np.ndarray):
-        inputs = inputs.reshape(len(inputs), -1)
-    began = time.perf_counter()
-    decided = packed.decide(inputs)
-    seconds = time.perf_counter() - began
-    arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
-    prediction = Prediction(probabilities=torch.from_numpy(packed.probabilities(decided)), **arrays)
-    kind = "binary" if packed.one_bit else "real"
-    return _figures(
-        prediction, dataset, packed.n_steps, kind, packed.backend, seconds, _packed_work(packed, inputs)
+    prediction, seconds = _decide(packed, inputs, strange is not None)
+    work, kind = _packed_work(packed, inputs), "binary" if packed.one_bit else "real"
+    found = _figures(prediction, dataset, packed.n_steps, kind, packed.backend, seconds, work)
+    quantiles = packed.contents.conformal
+    return found | _uncertainty.measure(
+        prediction, dataset, quantiles, strange, lambda x: _decide(packed, x, True)[0]
     )
 
 
@@ -107,19 +111,39 @@ def _packed_work(model: Any, inputs: Any) -> dict[str, float]:
     )
 
 
-def _trained(run: Path, dataset: Dataset) -> dict[str, Any]:
+def _decide(packed: Any, inputs: Any, with_members: bool) -> tuple[Prediction, float]:
+    """Decisions of a packed model, a committee's with those of its members, and the seconds that deciding took."""
+    import torch
+
+    from bitspike.contracts import Prediction
+
+    if isinstance(inputs, np.ndarray):
+        inputs = inputs.reshape(len(inputs), -1)
+    began = time.perf_counter()
+    decided = packed.decide(inputs)
+    seconds = time.perf_counter() - began
+    arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
+    if with_members and hasattr(packed, "member_probabilities"):
+        arrays["members"] = torch.from_numpy(packed.member_probabilities(inputs)).transpose(0, 1)
+    return Prediction(probabilities=torch.from_numpy(packed.probabilities(decided)), **arrays), seconds
+
+
+def _trained(run: Path, dataset: Dataset, strange: Dataset | None) -> dict[str, Any]:
     from bitspike.cli.pack import plain
     from bitspike.training import load_model
 
     experiment, model = load_model(run)
+    _uncertainty.require_same_shape(dataset, strange)
+    predict = plain(experiment, model)
     began = time.perf_counter()
-    prediction = plain(experiment, model)(dataset.test_inputs)
+    prediction = predict(dataset.test_inputs)
     seconds = time.perf_counter() - began
     _same_classes(prediction.probabilities.shape[1], dataset, run)
     kind, n_steps = "binary" if experiment.weights.one_bit else "real", experiment.coding.n_steps
     operators: Any = getattr(model, "operators", None)
     work = _work(operators, n_steps, experiment.coding, dataset.test_inputs)
-    return _figures(prediction, dataset, n_steps, kind, "trained model", seconds, work)
+    found = _figures(prediction, dataset, n_steps, kind, "trained model", seconds, work)
+    return found | _uncertainty.measure(prediction, dataset, (), strange, predict)
 
 
 def _work(operators: Any, n_steps: int, coding: Any, inputs: Any) -> dict[str, float]:
@@ -205,6 +229,8 @@ def command(arguments: list[str]) -> Command:
 
 
 def show(result: dict[str, Any]) -> None:
-    figures(result)
+    uncertainty = result.get("uncertainty", {})
+    figures(result | uncertainty)
+    _uncertainty.show(uncertainty)
     if "verified" in result:
         print(f"verified on every input: {', '.join(result['verified'])} = plain PyTorch = numpy reference")

@@ -1,4 +1,4 @@
-"""`bitspike predict --abstain`, and the thresholds on their way from a run to its model file."""
+"""`bitspike predict --abstain`, thresholds on their way from a run to its model file, and what `eval` shows of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import bitspike
 from bitspike.cli import main
-from bitspike.data import load
+from bitspike.data import load, write_idx
 from bitspike.deploy.format import read, write
 
 SMALL = ("--network.hidden", "24", "--training.epochs", "6", "--seed=3")
@@ -124,3 +125,50 @@ def test_a_run_with_damaged_thresholds_is_not_packed(
         assert bitspike.load(tmp_path / "m").contents.conformal == ()
     finally:
         file.write_text(before)
+
+
+def test_eval_shows_the_whole_family(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(capsys, "eval", str(run), "--ood", "digits")["uncertainty"]
+    stored = json.loads((run / "evaluation.json").read_text())["uncertainty"]
+    for name in ("ece_mass", "aurc", "eaurc"):
+        assert found[name] == pytest.approx(stored[name], rel=1e-5, abs=1e-7)
+    assert found["conformal"] == stored["conformal"]
+    assert found["ood"]["entropy"] == found["ood"]["max_probability"] == 0.5  # of the very same images
+    assert main(["eval", str(run), "--ood", "digits"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    width = {line.index(unit) for line in shown for unit in (" %, 95", " nats", " steps") if unit in line}
+    assert len(width) == 1
+    low, high = found["ece_mass_interval"]
+    assert any(line.endswith(f"95 % interval {100 * low:.2f} to {100 * high:.2f}") for line in shown)
+    assert any(line.split()[:2] == ["95", "%"] for line in shown)
+    assert any("against 355 inputs of digits" in line for line in shown)
+    without = result(capsys, "eval", str(run), "--reference")["uncertainty"]
+    assert set(without) == {"ece_interval", "ece_mass", "ece_mass_interval", "aurc", "eaurc"}
+    bare = run.parent / "bare.bitspike"
+    write(dataclasses.replace(read(run / "model.bitspike"), conformal=()), bare)
+    assert "conformal" not in result(capsys, "eval", str(bare))["uncertainty"]
+
+
+def test_strange_inputs_are_told_apart_and_must_have_the_same_shape(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = load("digits")
+    for name, images in (("flat", digits.test_inputs // 8 + 100), ("big", np.zeros((20, 9, 9), np.uint8))):
+        folder = tmp_path / name
+        folder.mkdir()
+        labels = (np.arange(len(images)) % 10).astype(np.uint8)
+        for side in ("train", "t10k"):
+            write_idx(folder / f"{side}-images-idx3-ubyte", images)
+            write_idx(folder / f"{side}-labels-idx1-ubyte", labels)
+    found = result(capsys, "eval", str(run), "--ood", f"idx:{tmp_path / 'flat'}")["uncertainty"]["ood"]
+    model = bitspike.load(run / "model.bitspike")
+    inside, outside = (
+        model.predict_proba(images).astype(np.float64)
+        for images in (digits.test_inputs, digits.test_inputs // 8 + 100)
+    )
+    truth = [0] * len(inside) + [1] * len(outside)
+    expected = roc_auc_score(truth, 1 - np.concatenate([inside, outside]).max(1))
+    assert found["max_probability"] == pytest.approx(expected)
+    assert found["n"] == len(outside)
+    assert "same shape" in complaint(capsys, "eval", str(run), "--ood", f"idx:{tmp_path / 'big'}")
+    assert "'minst' is unknown" in complaint(capsys, "eval", str(run), "--ood", "minst")
