@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,18 @@ def predicted(potentials: Tensor, temperature: float = 1.0, time: int = 9) -> Pr
 
 
 class Fake(nn.Module):
-    """Reads the potentials off the input; certain in upright images, lost in others; two members that may differ."""
+    """Reads the potentials off the input; lost in images that are not upright."""
 
     def over_time(self, inputs: Tensor, times: Tensor) -> Tensor:
         share = (times + 1)[None, :, None] / 10
         return (inputs[:, None].float() * share).softmax(2)
 
-    def member_probabilities(self, inputs: Tensor) -> Tensor:
-        same = inputs.float().softmax(1)
-        other = torch.where(inputs[:, :1] > 0, same, same.flip(1))
-        return torch.stack([same, other])
+
+def by_two(potentials: Tensor) -> Prediction:
+    """Decisions of two members, who disagree about strange inputs."""
+    same = potentials.softmax(1)
+    other = torch.where(potentials[:, :1] == -1, same.flip(1), same)
+    return replace(predicted(potentials, 2.0), members=torch.stack([same, other], 1))
 
 
 def made_up(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -75,9 +78,9 @@ def test_figures_of_a_known_network() -> None:
 
     found = measure(
         Fake(),
-        lambda inputs: predicted(inputs, 2.0),
+        by_two,
         encode,
-        Judged(potentials, labels, predicted(potentials, 2.0), images),
+        Judged(potentials, labels, by_two(potentials), images),
         Batch(known, answers),
         10,
         torch.Generator().manual_seed(2),
