@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 import bitspike
 from bitspike.cli import main
 from bitspike.data import load, write_idx
+from bitspike.deploy.committee import CommitteeModel
+from bitspike.deploy.engine import PackedModel
 from bitspike.deploy.format import read, write
+from bitspike.deploy.pack import save, with_conformal
+from bitspike.metrics import mutual_information
+from bitspike.ops.packed.network import PackedLayer
 
 SMALL = ("--network.hidden", "24", "--training.epochs", "6", "--seed=3")
 
@@ -25,6 +31,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "digits"
     assert main(["train", "bs4nn-digits", *SMALL, "--out", str(folder)]) == 0
     return folder
+
+
+def as_idx(folder: Path, images: np.ndarray[Any, Any]) -> None:
+    """A data set of ten classes whose test images these are."""
+    folder.mkdir()
+    for side in ("train", "t10k"):
+        write_idx(folder / f"{side}-images-idx3-ubyte", images)
+        write_idx(folder / f"{side}-labels-idx1-ubyte", (np.arange(len(images)) % 10).astype(np.uint8))
 
 
 @pytest.fixture
@@ -153,13 +167,8 @@ def test_strange_inputs_are_told_apart_and_must_have_the_same_shape(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digits = load("digits")
-    for name, images in (("flat", digits.test_inputs // 8 + 100), ("big", np.zeros((20, 9, 9), np.uint8))):
-        folder = tmp_path / name
-        folder.mkdir()
-        labels = (np.arange(len(images)) % 10).astype(np.uint8)
-        for side in ("train", "t10k"):
-            write_idx(folder / f"{side}-images-idx3-ubyte", images)
-            write_idx(folder / f"{side}-labels-idx1-ubyte", labels)
+    as_idx(tmp_path / "flat", digits.test_inputs // 8 + 100)
+    as_idx(tmp_path / "big", np.zeros((20, 9, 9), np.uint8))
     found = result(capsys, "eval", str(run), "--ood", f"idx:{tmp_path / 'flat'}")["uncertainty"]["ood"]
     model = bitspike.load(run / "model.bitspike")
     inside, outside = (
@@ -172,3 +181,36 @@ def test_strange_inputs_are_told_apart_and_must_have_the_same_shape(
     assert found["n"] == len(outside)
     assert "same shape" in complaint(capsys, "eval", str(run), "--ood", f"idx:{tmp_path / 'big'}")
     assert "'minst' is unknown" in complaint(capsys, "eval", str(run), "--ood", "minst")
+
+
+def test_a_packed_committee_is_judged_by_its_disagreement(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, digits = bitspike.load(run / "model.bitspike"), load("digits")
+    layers = first.network.layers
+    turned = PackedLayer.binary(np.roll(layers[0].dense(), 64 // 2, axis=0) > 0, layers[0].thresholds)
+    network = dataclasses.replace(first.network, layers=(turned, *layers[1:]))
+    second = PackedModel(dataclasses.replace(first.contents, network=network))
+    committee = CommitteeModel([first, second], temperature=0.8, recipe="bs4nn-digits")
+    save(committee, tmp_path / "plain")
+    save(with_conformal(committee, ((0.05, 0.9), (0.1, 0.7))), tmp_path / "two")
+    strange = 255 - digits.test_inputs
+    as_idx(tmp_path / "negative", strange)
+    ood = f"idx:{tmp_path / 'negative'}"
+    found = result(capsys, "eval", str(tmp_path / "two"), "--ood", ood, "--data", "digits")["uncertainty"]
+    inside, outside = (
+        mutual_information(torch.from_numpy(committee.member_probabilities(images)))
+        for images in (digits.test_inputs, strange)
+    )
+    expected = roc_auc_score([0] * len(inside) + [1] * len(outside), torch.cat([inside, outside]))
+    assert found["ood"]["mutual_information"] == pytest.approx(expected)
+    assert expected != 0.5
+    held = committee.predict_proba(digits.test_inputs)[np.arange(355), digits.test_labels]
+    assert found["conformal"]["0.1"]["coverage"] == pytest.approx(np.mean(1 - held.astype(float) <= 0.7))
+    np.save(tmp_path / "some.npy", digits.test_inputs[:30])
+    rows = result(capsys, "predict", str(tmp_path / "two"), str(tmp_path / "some.npy"), "--abstain", "0.07")
+    assert any(row["refused"] for row in rows["predictions"])
+    refusal = complaint(
+        capsys, "predict", str(tmp_path / "plain"), str(tmp_path / "some.npy"), "--abstain", "0.07"
+    )
+    assert "no conformal thresholds" in refusal
