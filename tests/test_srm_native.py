@@ -17,7 +17,7 @@ from bitspike.ops import counter
 from bitspike.ops.spike_train.operators import Conv, Dense
 from bitspike.ops.srm import native, reference
 from bitspike.ops.srm.neuron import SRMNeuron
-from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update
+from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update, neurons
 
 ISAS = _native.instruction_sets()
 SIZES = [(1, 1, 1, 1), (5, 7, 3, 2), (9, 33, 37, 4), (17, 200, 65, 11)]  # batch, n_in, n_out, n_readouts
@@ -113,6 +113,46 @@ def test_every_kind_and_size(size: tuple[int, int, int, int], kind: str, isa: st
         run_both(size, latents, layer, replace(update, box=box), isa)
 
 
+# op, pooling window, n_readouts; batch 3
+MAPS = [
+    (Conv(5, 6, 2, 3, 3), 1, 2),
+    (Conv(7, 6, 3, 35, 3, padding=1), 2, 5),
+    (Conv(9, 8, 1, 4, 5, padding=2), 3, 3),
+    (Conv(4, 4, 2, 5, 4), 1, 2),
+    (Conv(6, 6, 1, 2, 1), 2, 1),
+]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", native.KINDS)
+@pytest.mark.parametrize(("op", "pool", "n_readouts"), MAPS, ids=str)
+def test_convolutions_and_pooling(op: Conv, pool: int, n_readouts: int, kind: str, isa: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    n_out = neurons(op, pool)
+    layer = Layer(op, pool, SRMNeuron(), signs(generator, n_out, n_readouts), signs(generator, n_readouts))
+    weight = torch.randn(op.weight_shape, generator=generator)
+    bias, prior = (
+        torch.randn(op.n_filters, generator=generator),
+        torch.randn(op.weight_shape, generator=generator),
+    )
+    latents = Latents(weight, bias, prior, 0.25, (moments(weight), moments(bias)))
+    size = (3, op.n_in, n_out, n_readouts)
+    for box in (0.1, 1.0):
+        update = Update(kind, lr=0.3, rho=0.1, tau=0.7, clip=1.5, box=box)  # type: ignore[arg-type]
+        moved = run_both(size, latents, layer, update, isa, is_class=n_readouts > 1)
+        assert not torch.equal(moved.weight, weight)
+        run_both(size, Latents(weight), layer, replace(update, rho=0.0), isa, is_class=False)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_convolutions_with_any_number_of_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+    try:
+        test_convolutions_and_pooling(*MAPS[1], "relaxed", "best")
+    finally:
+        torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_any_number_of_threads(threads: int) -> None:
     layer, latents = make((9, 33, 137, 4))
@@ -193,6 +233,8 @@ def test_what_does_not_fit_is_refused() -> None:
 
     with pytest.raises(UsageError, match="x must be"):
         step(x=torch.ones(5, 8))
+    with pytest.raises(UsageError, match="latents must be"):
+        step(layer=replace(layer, op=Conv(4, 4, 1, 3, 3)))
     with pytest.raises(UsageError, match="do not fit"):
         step(state=state._replace(r=torch.zeros(4, 3)))
     with pytest.raises(UsageError, match="one class per sample"):
@@ -209,5 +251,3 @@ def test_what_does_not_fit_is_refused() -> None:
         step(latents=Latents(torch.zeros(7, 3, dtype=torch.float64)))
     with pytest.raises(BackendError, match="backend=reference"):
         step(update=Update("relaxed", stabiliser="additive"))
-    with pytest.raises(BackendError, match="backend=reference"):
-        step(layer=replace(layer, op=Conv(4, 4, 1, 2, 3)))

@@ -35,13 +35,12 @@ def step(
     key: int,
     isa: str = "best",
 ) -> tuple[State, Out]:
-    """See `reference.step`. P, Q and R of `state` are changed in place and returned; S is new, and is `Out.spikes` too.
+    """See `reference.step`. P, Q and R of `state` are changed in place and returned. S is new; without pooling it
+    is `Out.spikes` too.
 
     `x` `(batch, n_in)` is fastest as uint8 or bool. Raises `BackendError` for what only the reference has: other types
-    than float32, convolutions, the additive stabiliser.
+    than float32, the additive stabiliser.
     """
-    if not isinstance(layer.op, Dense):
-        raise BackendError("the native online step has no convolutions; use backend=reference")
     if update.kind == "relaxed" and update.stabiliser == "additive":
         raise BackendError(
             "the native online step has the log stabiliser alone; use backend=reference, in float64"
@@ -53,7 +52,7 @@ def step(
     moments = latents.moments or (None, None)
     neuron = layer.neuron
     try:
-        spikes, read, losses = _native.srm_dense(
+        fired, spikes, read, losses = _native.srm_step(
             _array(state.p, "P"),
             _array(state.q, "Q"),
             _array(state.r, "R"),
@@ -65,6 +64,7 @@ def step(
             layer.readout_bias.to(torch.int8).contiguous().numpy(),
             classes,
             targets,
+            _map(layer),
             (neuron.alpha, neuron.beta, neuron.gamma, layer.scale, layer.readout_scale, update.box),
             _rule(update, latents),
             KINDS.index(update.kind),
@@ -79,8 +79,17 @@ def step(
         raise UsageError(
             f"online step of {layer.op.n_in} inputs and {layer.op.n_out} neurons: {error}"
         ) from error
-    fired = torch.from_numpy(spikes)
-    return state._replace(s=fired), Out(fired, torch.from_numpy(read), torch.from_numpy(losses))
+    before_pooling = torch.from_numpy(fired)
+    after = before_pooling if layer.pool == 1 or isinstance(layer.op, Dense) else torch.from_numpy(spikes)
+    return state._replace(s=before_pooling), Out(after, torch.from_numpy(read), torch.from_numpy(losses))
+
+
+def _map(layer: Layer) -> tuple[int, int, int, int, int, int]:
+    """Height, width, channels, filter size, padding, pooling window; a dense layer is one place with all channels."""
+    op = layer.op
+    if isinstance(op, Dense):
+        return 1, 1, op.n_in, 1, 0, 1
+    return op.height, op.width, op.channels, op.size, op.padding, layer.pool
 
 
 def _array(tensor: Tensor, name: str) -> NDArray[np.float32]:
@@ -102,13 +111,17 @@ def _input(x: Tensor) -> NDArray[np.uint8] | NDArray[np.float32]:
     return values
 
 
+def _rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values.reshape(-1, values.shape[-1]) if values.ndim > 2 else values
+
+
 def _learned(latent: Tensor, prior: Tensor | float, moments: Moments | None) -> Learned:
-    """A tensor, its prior and moments as arrays `(n_in, n_out)` or `(n_out,)`."""
+    """A tensor, its prior and moments as arrays `(fan-in, n_out)` or `(n_out,)`."""
     return (
-        _array(latent, "the latents"),
-        _array(prior, "the prior") if isinstance(prior, Tensor) else None,
-        None if moments is None else _array(moments.mean, "the mean"),
-        None if moments is None else _array(moments.square, "the mean square"),
+        _rows(_array(latent, "the latents")),
+        _rows(_array(prior, "the prior")) if isinstance(prior, Tensor) else None,
+        None if moments is None else _rows(_array(moments.mean, "the mean")),
+        None if moments is None else _rows(_array(moments.square, "the mean square")),
     )
 
 
