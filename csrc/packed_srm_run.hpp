@@ -38,7 +38,7 @@ struct Scratch {
             for (float** at : {&s.current, &s.a, &s.b, &s.r}) *at = arena.take<float>(lanes);
             s.spiked = arena.take<Mask>(lanes / kLanes);
             s.seen = arena.take<std::uint64_t>(lanes / 64 + 1);
-            s.fired = arena.take<std::uint32_t>(lanes);
+            s.fired = arena.take<std::uint32_t>(lanes + kLanes);  // `list` writes whole vectors
         }
         for (float** at : {&read, &p, &total}) *at = arena.take<float>(static_cast<std::size_t>(net.readout.lanes));
     }
@@ -64,6 +64,39 @@ struct Scratch {
     }
 };
 
+// Where the eight lanes of a mask that are set come from, one byte each.
+struct Order {
+    std::uint64_t of[256];
+    constexpr Order() : of() {
+        for (int mask = 0; mask < 256; ++mask)
+            for (int lane = 0, n = 0; lane < 8; ++lane)
+                if (mask >> lane & 1) of[mask] |= static_cast<std::uint64_t>(lane) << 8 * n++;
+    }
+};
+
+// Copies the ids whose bits are set, in order; writes up to 16 whatever their number, which it returns.
+SPIKE_INLINE int list(Mask mask, const std::uint32_t* ids, std::uint32_t* to) {
+#if defined(__AVX512F__)
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(ids)));
+    return __builtin_popcount(mask);
+#elif defined(__AVX2__)
+    static constexpr Order order;
+    int n = 0;
+    for (int k = 0; k < 2; ++k) {
+        const unsigned part = mask >> 8 * k & 255;
+        const __m256i from = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(order.of[part])));
+        const __m256i eight = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ids + 8 * k));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + n), _mm256_permutevar8x32_epi32(eight, from));
+        n += __builtin_popcount(part);
+    }
+    return n;
+#else
+    int n = 0;
+    for (unsigned rest = mask; rest; rest &= rest - 1) to[n++] = ids[__builtin_ctz(rest)];
+    return n;
+#endif
+}
+
 // One step of the neurons: `current` is used up (set to 0). Fills `fired` with those that spike after pooling.
 static void step_neurons(const Network& net, const Layer& y, State& s) {
     const f16 alpha = splat(net.alpha), beta = splat(net.beta), gamma = splat(net.gamma), scale = splat(y.scale), one = splat(1.0f);
@@ -79,17 +112,17 @@ static void step_neurons(const Network& net, const Layer& y, State& s) {
         store(s.current + lane, f16{});
         const Mask fired = static_cast<Mask>(~above(f16{}, u));  // u >= 0
         s.spiked[block] = fired;
-        for (unsigned rest = fired; rest; rest &= rest - 1) {
-            const int k = lane + __builtin_ctz(rest);
-            if (!y.pools) {
-                s.fired[n++] = y.synapses.ids[k];
-            } else if (y.pools[k] >= 0) {  // the largest potential is >= 0 where any is
-                const std::uint32_t id = static_cast<std::uint32_t>(y.pools[k]);
-                const std::uint64_t bit = 1ull << (id & 63);
-                s.fired[n] = id;
-                n += !(s.seen[id >> 6] & bit);
-                s.seen[id >> 6] |= bit;
-            }
+        if (!y.pools) {
+            n += list(fired, y.synapses.ids + lane, s.fired + n);
+            continue;
+        }
+        for (unsigned rest = fired; rest; rest &= rest - 1) {  // the largest potential is >= 0 where any is
+            const std::int32_t pool = y.pools[lane + __builtin_ctz(rest)];
+            if (pool < 0) continue;
+            const std::uint64_t bit = 1ull << (pool & 63);
+            s.fired[n] = static_cast<std::uint32_t>(pool);
+            n += !(s.seen[pool >> 6] & bit);
+            s.seen[pool >> 6] |= bit;
         }
     }
     if (y.pools)
@@ -134,8 +167,9 @@ static void run_sample(const Network& net, Scratch& at, const Outputs& out, std:
             ids = s.fired;
             m = s.n_fired;
             n_spikes += m;
-            const std::int32_t* fan_out = l + 1 < net.n_layers ? net.layers[l + 1].synapses.fan_out : net.readout.fan_out;
-            for (int e = 0; e < m; ++e) n_synops += fan_out[ids[e]];
+            const Synapses& above = l + 1 < net.n_layers ? net.layers[l + 1].synapses : net.readout;
+            if (above.fan_out_each >= 0) n_synops += static_cast<std::int64_t>(m) * above.fan_out_each;
+            else for (int e = 0; e < m; ++e) n_synops += above.fan_out[ids[e]];
         }
         if (t < net.burn_in) continue;
         read_out(net, at.states[net.n_layers - 1], at);

@@ -24,6 +24,7 @@ struct Synapses {
     const float* rows;           // (channels, size, size, depth), the columns of the kernel from right to left
     const std::uint32_t* ids;    // (lanes): the neuron
     const std::int32_t* fan_out; // (n_in)
+    int fan_out_each;            // that of every input, or -1 where they differ
 };
 
 struct Layer : Synapses {

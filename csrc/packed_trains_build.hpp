@@ -126,6 +126,7 @@ class Builder {
         auto* fan = take<std::int32_t>(n_in);
         std::memcpy(fan, fan_out.data(), n_in * sizeof(std::int32_t));
         y.fan_out = fan;
+        y.fan_out_each = std::all_of(fan_out.begin(), fan_out.end(), [&](std::int32_t f) { return f == fan_out[0]; }) ? fan_out[0] : -1;
         return y;
     }
 

@@ -83,8 +83,15 @@ struct Entering {
                 const int channel = side * in.n_pixels + i;
                 const std::uint64_t begin = static_cast<std::uint64_t>(channel) * static_cast<std::uint64_t>(groups) + 1;
                 for (int g = 0; g < groups; ++g) drawn[g] = mix64(key + (begin + static_cast<std::uint64_t>(g)) * weyl);
-                for (int t = 1; t < n_steps; ++t)
-                    if (static_cast<std::int32_t>(drawn[t >> 2] >> (16 * (t & 3)) & 0xffff) < limit) insert(t, channel);
+                std::uint64_t* word = bits + (channel >> 6);
+                std::int64_t fired = 0;
+                for (int t = 1; t < n_steps; ++t) {  // no branch: whether it fires cannot be foreseen
+                    const bool fires = static_cast<std::int32_t>(drawn[t >> 2] >> (16 * (t & 3)) & 0xffff) < limit;
+                    word[static_cast<std::size_t>(t) * words] |= static_cast<std::uint64_t>(fires) << (channel & 63);
+                    fired += fires;
+                }
+                n_spikes += fired;
+                n_synops += fired * fan_out[channel];
             }
     }
 
