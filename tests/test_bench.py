@@ -12,6 +12,7 @@ from bitspike.bench.memory import memory
 from bitspike.bench.spike_trains import convolution, experiment, spike_trains
 from bitspike.bench.timing import alternate
 from bitspike.bench.training import epoch, steps, training
+from bitspike.bench.uncertain import bisnn_inference, committees
 from bitspike.coding import Direct, Poisson
 from bitspike.layers.spike_train import SpikeTrainNetwork
 from bitspike.layers.srm import SRMNetwork
@@ -31,6 +32,8 @@ SMALL = {
     convolution: (lambda: convolution(0.01, 1, batch=2, threads=(1,)), 1),
     trains: (lambda: trains(0.01, 3, batches=(4, 1), threads=(1,)), 6),
     memory: (lambda: memory((20,), hidden=32, batch=8), 1),
+    bisnn_inference: (lambda: bisnn_inference(0.01, 2, n=20, threads=(1,)), 3),
+    committees: (lambda: committees(0.01, 2, (2,), n=20, threads=(1,)), 3),
     bisnn: (lambda: bisnn(0.01, 2, steps=(12, 20), hidden=16, batch=8, threads=(1,)), 4),
 }
 

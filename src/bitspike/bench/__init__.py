@@ -10,6 +10,7 @@ from bitspike.bench.inference import inference, trains
 from bitspike.bench.memory import memory
 from bitspike.bench.spike_trains import convolution, spike_trains
 from bitspike.bench.training import epoch, steps, training
+from bitspike.bench.uncertain import bisnn_inference, committees
 
 BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "inference": inference,
@@ -20,5 +21,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "spike-trains-cnn": convolution,
     "spike-trains-inference": trains,
     "spike-trains-memory": memory,
+    "bisnn-inference": bisnn_inference,
+    "committees": committees,
     "bisnn": bisnn,
 }

@@ -25,7 +25,7 @@ from bitspike.recipes.hm2bp import hm2bp_mnist, hm2bp_mnist_binary
 def inference(seconds: float = 2.0, n_batches: int = 1500) -> list[dict[str, Any]]:
     """Packed 784-600-10 network against the MLP, batch 1024 and 1, on one thread and two."""
     source, data = images()
-    packed, accuracy = _packed(replace(bs4nn_mnist, seed=1), data, n_batches)
+    packed, accuracy = packed_after(replace(bs4nn_mnist, seed=1), data, n_batches)
     pixels = np.resize(data.test_inputs, (max(2048, len(data.test_inputs)), 28, 28))
     floats = torch.from_numpy(pixels).flatten(1).float() / 255
     rival, half = mlp(784, 600, 10).eval(), mlp(784, 600, 10).eval().bfloat16()
@@ -65,7 +65,7 @@ def trains(
     """Packed spike trains, 784-800-10, 100 steps, against the MLP and the libraries' forward pass, batch 1000 and 1."""
     source, data = images()
     ours = {
-        name: _packed(experiment, data, n_batches)
+        name: packed_after(experiment, data, n_batches)
         for name, experiment in {"one-bit": hm2bp_mnist_binary, "real": hm2bp_mnist}.items()
     }
     right = ", ".join(f"{name} {accuracy:.3f}" for name, (_, accuracy) in ours.items())
@@ -105,7 +105,7 @@ def trains(
     return rows
 
 
-def _packed(experiment: Experiment, data: Split, n_batches: int) -> tuple[AnyModel, float]:
+def packed_after(experiment: Experiment, data: Split, n_batches: int) -> tuple[AnyModel, float]:
     """The network after `n_batches`, calibrated and packed, and its accuracy on the test images."""
     model, _ = trained(experiment, data, n_batches)
     validation = Batch(
