@@ -141,6 +141,22 @@ SPIKE_INLINE void each_run(const Synapses& y, std::uint32_t id, Add add) {
     }
 }
 
+// Lanes `lane` to lane + 16 K of a dense layer: summed in registers, added to memory once.
+template <int K>
+SPIKE_INLINE void add_columns(const Synapses& y, const std::uint32_t* ids, int m, float* current, int lane) {
+    RowSum<K> sum;
+    for (int e = 0; e < m; ++e) sum.add(y.rows + static_cast<std::size_t>(ids[e]) * static_cast<std::size_t>(y.depth) + lane);
+    alignas(64) float total[K * kLanes];
+    sum.store(total);
+    for (int k = 0; k < K * kLanes; k += kLanes) store(current + lane + k, load(current + lane + k) + load(total + k));
+}
+
+static void add_dense(const Synapses& y, const std::uint32_t* ids, int m, float* current) {
+    int lane = 0;
+    for (; lane + kMostRows * kLanes <= y.depth; lane += kMostRows * kLanes) add_columns<kMostRows>(y, ids, m, current, lane);
+    for (; lane < y.depth; lane += kLanes) add_columns<1>(y, ids, m, current, lane);
+}
+
 static void add_rows(const Synapses& y, const std::uint32_t* ids, int m, float* current) {
     for (int e = 0; e < m; ++e)
         each_run(y, ids[e], [current](const float* from, std::size_t lane, int n) {
@@ -162,7 +178,8 @@ static void add_spikes(const Synapses& y, const std::uint32_t* ids, int m, float
     switch (y.kind) {
         case Kind::signs: return add_signs(y, ids, m, current);
         case Kind::narrow: return add_narrow(y, ids, m, current);
-        case Kind::rows: return add_rows(y, ids, m, current);
+        case Kind::rows: return y.height * y.width == 1 && y.size == 1 && y.padding == 0 ? add_dense(y, ids, m, current)
+                                                                                     : add_rows(y, ids, m, current);
         case Kind::pool: return add_pool(y, ids, m, current);
     }
 }
