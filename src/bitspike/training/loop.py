@@ -33,11 +33,11 @@ from bitspike.training.checkpoint import (
 )
 from bitspike.training.deciding import calibrate, compare, decider, predict_all, score_of
 from bitspike.training.evaluate import encode, evaluate
-from bitspike.training.manifest import manifest
+from bitspike.training.manifest import write_manifest
 from bitspike.training.processes import Processes, processes
 from bitspike.training.progress import Display, Totals
 from bitspike.training.randomness import generator, order
-from bitspike.training.run_folder import RunFolder, default_path
+from bitspike.training.run_folder import RunFolder, place
 
 N_SAMPLE = 1000
 N_VALIDATED = 3  # draws from a posterior that decide on validation data while training goes on
@@ -69,7 +69,8 @@ def train(
     with processes() as group:
         dataset = load(experiment.data.name, data_dir or experiment.data.dir)  # before anything is written
         parts = split(dataset, experiment.data.validation, experiment.split_seed)
-        folder = _folder(experiment, out, resume, group)
+        path = place(experiment, out, resume, group.is_first)
+        folder = RunFolder(Path(group.tell(str(path))))
         try:
             return _Run(experiment, folder, dataset, parts, group, progress and group.is_first).result()
         except KeyboardInterrupt:
@@ -82,22 +83,6 @@ def resume(folder: Path | str, data_dir: Path | str | None = None, progress: boo
     """Go on with the run in `folder`; of a finished one, return the result."""
     experiment = RunFolder.open(Path(folder)).experiment()
     return train(experiment, folder, data_dir, progress, resume=True)
-
-
-def _folder(experiment: Experiment, out: Path | str | None, resume: bool, group: Processes) -> RunFolder:
-    if resume:
-        if out is None:
-            raise UsageError("give the folder of the run to resume")
-        folder = RunFolder.open(Path(out))
-        if folder.experiment() != experiment:
-            raise UsageError(
-                f"{out} holds a run of another experiment; resume it with its own experiment.json"
-            )
-        return folder
-    path = default_path(experiment.name) if out is None else Path(out)
-    if group.is_first:
-        RunFolder.require_free(path)
-    return RunFolder(Path(group.tell(str(path))))
 
 
 class _Run:
@@ -155,7 +140,7 @@ class _Run:
         }  # fmt: skip
         backend = _backend(self.network)
         if group.is_first:
-            self._write_manifest(data, backend)
+            write_manifest(folder, experiment.seed, data, backend, group.size, self.epoch)
         n_hidden = len(experiment.network.hidden)
         epochs = experiment.training.epochs
         self.display = Display(shown, len(inputs), self.epoch + 1, epochs, n_hidden)
@@ -336,15 +321,6 @@ class _Run:
         )  # fmt: skip
         if self.group.is_first:
             self.folder.truncate_metrics(checkpoint.epoch)
-
-    def _write_manifest(self, data: dict[str, Any], backend: str) -> None:
-        now = manifest(self.experiment.seed, data, backend, self.group.size)
-        if self.epoch:
-            before = self.folder.read_json("manifest.json")
-            if before["data"] != data:
-                raise DataError(f"{self.folder.path}: the data are not those that the run began with")
-            now = before | {"resumed": [*before.get("resumed", []), now | {"after_epoch": self.epoch}]}
-        self.folder.write_json("manifest.json", now)
 
 
 def _backend(network: nn.Module) -> str:

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitspike.errors import DataError
+from bitspike.training.run_folder import RunFolder
+
 
 def manifest(seed: int, data: dict[str, Any], backend: str, n_processes: int) -> dict[str, Any]:
     """Everything as JSON-ready values; `data` holds the data set's name, sizes and SHA-256 sums."""
@@ -39,6 +42,19 @@ def manifest(seed: int, data: dict[str, Any], backend: str, n_processes: int) ->
             "instruction_set": torch.backends.cpu.get_cpu_capability(),
         },
     }
+
+
+def write_manifest(
+    folder: RunFolder, seed: int, data: dict[str, Any], backend: str, n_processes: int, epoch: int
+) -> None:
+    """Write manifest.json, or, after `epoch` > 0, note in it that the run goes on; other data raise `DataError`."""
+    now = manifest(seed, data, backend, n_processes)
+    if epoch:
+        before = folder.read_json("manifest.json")
+        if before["data"] != data:
+            raise DataError(f"{folder.path}: the data are not those that the run began with")
+        now = before | {"resumed": [*before.get("resumed", []), now | {"after_epoch": epoch}]}
+    folder.write_json("manifest.json", now)
 
 
 def git_revision(folder: Path) -> str | None:

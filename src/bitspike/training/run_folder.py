@@ -124,3 +124,23 @@ def default_path(name: str) -> Path:
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     return path
+
+
+def place(experiment: Experiment, out: Path | str | None, resume: bool, creates: bool) -> Path:
+    """Where a run lies: an existing one of the same experiment to resume, or a free place, `default_path` by default.
+
+    `creates`: this process will make the folder, so the place must be free. Raises `UsageError`.
+    """
+    if resume:
+        if out is None:
+            raise UsageError("give the folder of the run to resume")
+        folder = RunFolder.open(Path(out))
+        if folder.experiment() != experiment:
+            raise UsageError(
+                f"{out} holds a run of another experiment; resume it with its own experiment.json"
+            )
+        return folder.path
+    path = default_path(experiment.name) if out is None else Path(out)
+    if creates:
+        RunFolder.require_free(path)
+    return path
