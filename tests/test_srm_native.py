@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -151,6 +152,14 @@ def test_convolutions_with_any_number_of_threads(threads: int) -> None:
         test_convolutions_and_pooling(*MAPS[1], "relaxed", "best")
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("parts", [(0, 0, 0), (-1, 5, 2), (2**62, 10**6, 7), (2**64 - 1, 2**63, 2**64 + 1)])
+def test_key_is_mix64_of_its_parts(parts: tuple[int, int, int]) -> None:
+    value = np.zeros(1, np.uint64)
+    for part in parts:
+        value = counter.mix64(value + np.array([part % 2**64], np.uint64))
+    assert counter.key(*parts) == int(value[0])
 
 
 @pytest.mark.parametrize("threads", [2, 3])
