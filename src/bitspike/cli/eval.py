@@ -130,9 +130,9 @@ def _decide(packed: Any, inputs: Any, with_members: bool) -> tuple[Prediction, f
 
 def _trained(run: Path, dataset: Dataset, strange: Dataset | None) -> dict[str, Any]:
     from bitspike.cli.pack import plain
-    from bitspike.training import load_model
+    from bitspike.training import load_shipped
 
-    experiment, model = load_model(run)
+    experiment, model = load_shipped(run)
     _uncertainty.require_same_shape(dataset, strange)
     predict = plain(experiment, model)
     began = time.perf_counter()
@@ -165,9 +165,9 @@ def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
     from bitspike.deploy.srm_model import SRMModel
     from bitspike.deploy.train_model import TrainModel
     from bitspike.ops.packed.native import instruction_sets
-    from bitspike.training import load_model
+    from bitspike.training import load_shipped
 
-    experiment, model = load_model(run)
+    experiment, model = load_shipped(run)
     engines = [load(file)]
     if engines[0].backend != "reference":
         engines = [load(file, isa=isa) for isa in instruction_sets()]

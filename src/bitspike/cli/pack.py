@@ -37,9 +37,9 @@ def pack(
     from bitspike.deploy import pack as deploy
     from bitspike.deploy.conformal import read_quantiles
     from bitspike.report.record import read_record
-    from bitspike.training import load_model
+    from bitspike.training import load_shipped
 
-    experiment, model = load_model(run)
+    experiment, model = load_shipped(run)
     record = read_record(run)
     about = record.manifest.get("data", {})
     if "classes" not in about:  # a regression has none

@@ -79,7 +79,7 @@ def pack(
         return CommitteeModel(members, model.average, _short(model.temperature), experiment.name)
     if isinstance(model, Ensemble):
         raise UsageError(
-            "an ensemble draws its members anew for every batch; train with --predict.mode committee"
+            "an ensemble draws its members anew for every batch; pack a committee that it has drawn"
         )
     if isinstance(model, HeavisideNetwork):
         layers = []

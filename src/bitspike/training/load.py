@@ -10,6 +10,7 @@ from torch import nn
 from bitspike.contracts import Rule, Task, encode_images
 from bitspike.errors import DataError
 from bitspike.experiment import Experiment
+from bitspike.layers.committee import Ensemble
 from bitspike.training.checkpoint import Checkpoint, load_checkpoint, restore_model
 from bitspike.training.deciding import decider
 from bitspike.training.randomness import generator
@@ -24,6 +25,14 @@ def load_model(folder: Path | str) -> tuple[Experiment, nn.Module]:
     experiment, network, checkpoint, path = _loaded(folder)
     model = decider(experiment.predict, network, generator(0, "draw"))
     restore_model(path, model, checkpoint.model)
+    return experiment, model
+
+
+def load_shipped(folder: Path | str) -> tuple[Experiment, nn.Module]:
+    """Experiment and the model that is packed: `load_model`'s, of an ensemble a committee of draws by the seed."""
+    experiment, model = load_model(folder)
+    if isinstance(model, Ensemble):
+        model = model.drawn(generator(experiment.seed, "draw"))
     return experiment, model
 
 
