@@ -44,6 +44,9 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 
 FIGURES = {
+    "rmse": "of the scaled target",
+    "mae": "of the scaled target",
+    "spread": "standard deviation over members",
     "accuracy": "%",
     "accuracy_tie_optimistic": "%",
     "ece": "%",

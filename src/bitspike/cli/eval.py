@@ -89,7 +89,9 @@ def _packed(
     _same_classes(len(packed.classes), dataset, file)
     _uncertainty.require_same_shape(dataset, strange)
     inputs = dataset.test_inputs
-    prediction, seconds = _decide(packed, inputs, strange is not None)
+    prediction, seconds = _decide(packed, inputs, strange is not None or not dataset.classes)
+    if not dataset.classes:
+        return _regression(prediction, dataset, packed.n_steps, packed.backend, seconds)
     work, kind = _packed_work(packed, inputs), "binary" if packed.one_bit else "real"
     found = _figures(prediction, dataset, packed.n_steps, kind, packed.backend, seconds, work)
     quantiles = packed.contents.conformal
@@ -100,15 +102,16 @@ def _packed(
 
 def _packed_work(model: Any, inputs: Any) -> dict[str, float]:
     """That of `_work`; of a committee the sum over its members."""
+    from bitspike.ops.packed_trains.network import TrainNetwork
+
     members = getattr(model, "members", None)
     if members is not None:
         parts = [_packed_work(member, inputs) for member in members]
         return {name: sum(part.get(name, 0.0) for part in parts) for name in set().union(*parts)}
-    network = model.network
-    operators = [getattr(layer, "operator", None) for layer in network.layers]
-    return _work(
-        None if None in operators else operators, network.n_steps, getattr(network, "coding", None), inputs
-    )
+    network, operators = model.network, None
+    if isinstance(network, TrainNetwork):
+        operators = [layer.operator for layer in network.layers]
+    return _work(operators, network.n_steps, getattr(network, "coding", None), inputs)
 
 
 def _decide(packed: Any, inputs: Any, with_members: bool) -> tuple[Prediction, float]:
@@ -130,6 +133,7 @@ def _decide(packed: Any, inputs: Any, with_members: bool) -> tuple[Prediction, f
 
 def _trained(run: Path, dataset: Dataset, strange: Dataset | None) -> dict[str, Any]:
     from bitspike.cli.pack import plain
+    from bitspike.layers.spike_train import SpikeTrainNetwork
     from bitspike.training import load_shipped
 
     experiment, model = load_shipped(run)
@@ -138,9 +142,12 @@ def _trained(run: Path, dataset: Dataset, strange: Dataset | None) -> dict[str, 
     began = time.perf_counter()
     prediction = predict(dataset.test_inputs)
     seconds = time.perf_counter() - began
-    _same_classes(prediction.probabilities.shape[1], dataset, run)
+    n_classes = prediction.probabilities.shape[1]
+    _same_classes(n_classes if n_classes > 1 else 0, dataset, run)
     kind, n_steps = "binary" if experiment.weights.one_bit else "real", experiment.coding.n_steps
-    operators: Any = getattr(model, "operators", None)
+    if not dataset.classes:
+        return _regression(prediction, dataset, n_steps, "trained model", seconds)
+    operators: Any = model.operators if isinstance(model, SpikeTrainNetwork) else None
     work = _work(operators, n_steps, experiment.coding, dataset.test_inputs)
     found = _figures(prediction, dataset, n_steps, kind, "trained model", seconds, work)
     return found | _uncertainty.measure(prediction, dataset, (), strange, predict)
@@ -203,6 +210,22 @@ def _figures(
     summary = summarise(prediction, torch.from_numpy(dataset.test_labels), n_steps, weights, **work)
     about = {"data": dataset.name, "note": dataset.note, "backend": backend}
     return {**about, **summary, "seconds": round(seconds, 6)}
+
+
+def _regression(
+    prediction: Any, dataset: Dataset, n_steps: int, backend: str, seconds: float
+) -> dict[str, Any]:
+    """Root mean square and mean absolute error of the scaled targets, and the spread of a committee's members."""
+    value, targets = prediction.potentials[:, 0].double().numpy(), dataset.test_labels
+    figures = {
+        "rmse": float(np.sqrt(np.square(value - targets).mean())), "mae": float(np.abs(value - targets).mean()),
+        "spikes": float(prediction.n_spikes.double().mean()),
+        "synops": float(prediction.n_synops.double().mean()), "n": len(targets), "n_steps": n_steps,
+    }  # fmt: skip
+    if prediction.members is not None:
+        figures["spread"] = float(prediction.members[:, :, 0].double().std(1).mean())
+    about = {"data": dataset.name, "note": dataset.note, "backend": backend}
+    return {**about, **figures, "seconds": round(seconds, 6)}
 
 
 def _dataset(trained_on: Data | None, name: str | None, data_dir: Path | None, model: Path) -> Dataset:

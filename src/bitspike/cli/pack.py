@@ -25,7 +25,7 @@ def pack(
 ) -> dict[str, Any]:
     """Write the packed model of a finished run, and prove that both decide alike.
 
-    The proof runs on the example images of the run; for recordings, on spike trains drawn at random
+    The proof runs on the example images of the run; for recordings and regressions, on trains or inputs drawn at random
     (`bitspike eval RUN --verify` proves it on the whole test data).
 
     example: bitspike pack runs/first -o digits.bitspike
@@ -37,7 +37,8 @@ def pack(
     from bitspike.deploy import pack as deploy
     from bitspike.deploy.conformal import read_quantiles
     from bitspike.report.record import read_record
-    from bitspike.training import load_shipped
+    from bitspike.training import RunFolder, load_shipped
+    from bitspike.training.checkpoint import load_checkpoint
 
     experiment, model = load_shipped(run)
     record = read_record(run)
@@ -45,9 +46,11 @@ def pack(
     if "classes" not in about:  # a regression has none
         raise DataError(f"{run}: manifest.json does not name the classes; train the run again")
     coding: Any = experiment.coding
-    if coding.of_images and not record.has("example_images"):
-        raise DataError(f"{run}: evaluation.safetensors has no example images; train the run again")
     images = record.arrays.get("example_images")  # uint8 (n, h, w)
+    if images is None and not about["classes"]:
+        images = _features(load_checkpoint(RunFolder.open(run).checkpoint).input_shape)
+    if coding.of_images and images is None:
+        raise DataError(f"{run}: evaluation.safetensors has no example images; train the run again")
     packed = deploy.pack(model, experiment, about["classes"], () if images is None else images.shape[1:])
     uncertainty = record.evaluation.get("uncertainty")
     if isinstance(uncertainty, dict) and uncertainty.get("conformal_thresholds"):
@@ -92,6 +95,11 @@ def plain(experiment: Experiment, model: nn.Module) -> Callable[[Any], Any]:
         return Prediction.concatenate(list(parts))
 
     return predict
+
+
+def _features(shape: tuple[int, ...]) -> Any:
+    """A dozen inputs at random, always the same, of a run that keeps none: a regression."""
+    return np.random.default_rng(0).integers(0, 256, (12, *shape)).astype(np.uint8)
 
 
 def _drawn(coding: Any) -> SpikeList:
