@@ -36,6 +36,7 @@ def pack(
     """
     from bitspike.deploy import pack as deploy
     from bitspike.deploy.conformal import read_quantiles
+    from bitspike.metrics.conformal import GRID
     from bitspike.report.record import read_record
     from bitspike.training import RunFolder, load_shipped
     from bitspike.training.checkpoint import load_checkpoint
@@ -55,10 +56,10 @@ def pack(
     uncertainty = record.evaluation.get("uncertainty")
     if isinstance(uncertainty, dict) and uncertainty.get("conformal_thresholds"):
         try:
-            quantiles = read_quantiles(uncertainty["conformal_thresholds"])
+            known = read_quantiles(uncertainty["conformal_thresholds"])
         except FormatError as error:
             raise DataError(f"{run / 'evaluation.json'}: {error}; train the run again") from error
-        packed = deploy.with_conformal(packed, quantiles)
+        packed = deploy.with_conformal(packed, tuple(pair for pair in known if pair[0] in GRID))
     inputs = _drawn(coding) if images is None else images
     fault = deploy.verify(packed, plain(experiment, model), inputs)
     if fault is not None:
