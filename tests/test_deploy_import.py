@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import bitspike
+from bitspike.coding import Poisson
+from bitspike.deploy.committee import CommitteeModel
 from bitspike.deploy.engine import PackedModel
 from bitspike.deploy.format import Contents
 from bitspike.deploy.pack import save
+from bitspike.deploy.srm_format import SRMContents
+from bitspike.deploy.srm_model import SRMModel
 from packed_nets import random_images, random_network
+from srm_nets import dense, random_srm
 
 WITHOUT_TORCH = """
 import sys
@@ -33,10 +41,27 @@ assert "torch" not in sys.modules
 """
 
 
-def test_a_packed_model_runs_without_torch(tmp_path: Path) -> None:
+def first_spike(rng: np.random.Generator) -> PackedModel:
+    return PackedModel(
+        Contents(random_network(rng, (36, 20, 5), "bb"), "first_spike", (6, 6), tuple("abcde"))
+    )
+
+
+def spike_response(rng: np.random.Generator) -> SRMModel:
+    network = random_srm(rng, dense(36, 12), 5, True, Poisson(20, 0.5), 20)
+    return SRMModel(SRMContents(network, (6, 6), tuple("abcde")))
+
+
+def committee(rng: np.random.Generator) -> CommitteeModel:
+    return CommitteeModel([first_spike(rng), spike_response(rng)])
+
+
+@pytest.mark.parametrize("make", [first_spike, spike_response, committee])
+def test_a_packed_model_runs_without_torch(
+    make: Callable[[np.random.Generator], Any], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(3)
-    network = random_network(rng, (36, 20, 5), "bb")
-    model = PackedModel(Contents(network, "first_spike", (6, 6), tuple("abcde")))
+    model = make(rng)
     images = random_images(rng, 9, 36)
     save(model, tmp_path / "model.bitspike")
     np.save(tmp_path / "images.npy", images)
