@@ -107,7 +107,7 @@ real_bisnn_nmnist = replace(
     name="real-bisnn-nmnist",
     data=Data("nmnist-1100", validation=1 / 10),
     coding=EventBins(54, 6000),
-    training=Training(epochs=60, batch_size=32),
+    training=Training(epochs=30, batch_size=32),
 )
 st_bisnn_nmnist = replace(real_bisnn_nmnist, name="st-bisnn-nmnist", weights=_BINARY)
 bayes_bisnn_nmnist = replace(
