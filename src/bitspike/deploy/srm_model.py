@@ -6,50 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.coding import SpikeList
 from bitspike.deploy import srm_format
-from bitspike.deploy.model import Backend, Model, check_backend
-from bitspike.deploy.srm_format import SRMContents
-from bitspike.deploy.train_model import as_inputs
-from bitspike.errors import BackendError
+from bitspike.deploy.train_model import SpikeModel
 from bitspike.ops.committee import logarithm, softmax
-from bitspike.ops.packed.native import instruction_sets
 from bitspike.ops.packed.network import Array, Decisions
 from bitspike.ops.packed_srm import reference
 from bitspike.ops.packed_srm.native import NativeSRM
 
 
-class SRMModel(Model):
+class SRMModel(SpikeModel):
     """A packed BiSNN network, ready to decide. Inputs are those of `TrainModel`; results have the first axis n.
 
     Potentials are ln p, so that probabilities are softmax(ln p / temperature). A regression has no classes: `predict`
     gives its values, float32 `(n,)`, as do the potentials.
     """
 
-    def __init__(self, contents: SRMContents, backend: Backend = "auto", isa: str | None = None) -> None:
-        check_backend(backend)
-        if isa is not None and backend == "reference":
-            raise BackendError(f"instruction set {isa!r} was asked for, but the reference runs in numpy")
-        self._made_from = contents, backend, isa
-        self.contents, self.network = contents, contents.network
-        self.classes, self.temperature = contents.classes, contents.temperature
-        self._native: NativeSRM | None = None
-        if backend == "native" or isa is not None or (backend == "auto" and instruction_sets()):
-            self._native = NativeSRM(contents.network, isa)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SRMModel, self._made_from  # the native engine is built anew from the contents
-
-    @property
-    def backend(self) -> str:
-        """What runs: "native (avx512)" and the like, or "reference"."""
-        return f"native ({self._native.isa})" if self._native is not None else "reference"
+    engine = NativeSRM
 
     def decide(self, x: Any, threads: int | None = None) -> Decisions:
         """The decisions with all that can be known about them."""
         inputs = self.inputs(x)
         if self._native is not None:
-            return self._native.decide(inputs, threads)
+            decided: Decisions = self._native.decide(inputs, threads)
+            return decided
         return reference.decide(self.network, inputs)
 
     def over_time(self, x: Any, threads: int | None = None) -> Array:
@@ -59,16 +38,12 @@ class SRMModel(Model):
         """
         inputs = self.inputs(x)
         native, n_classes = self._native, self.network.n_classes
-        p = native.over_time(inputs, threads) if native else reference.over_time(self.network, inputs)
+        p: Array = native.over_time(inputs, threads) if native else reference.over_time(self.network, inputs)
         if n_classes == 1:
             return p
         if p.shape[2] == 1:
             p = np.concatenate([np.float32(1) - p, p], axis=2)
         return softmax(logarithm(p), self.temperature).astype(np.float32)
-
-    def inputs(self, x: Any) -> Array | SpikeList:
-        """What the network takes: uint8 images `(n, n_pixels)`, or the spikes of recordings."""
-        return as_inputs(x, self.network.coding, self.contents.input_shape)
 
     def footprint(self) -> dict[str, int]:
         """Synapses stored (biases and readout included), their bits, and the true size of the model file in bytes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from bitspike.coding import EventBins, SpikeList
 from bitspike.data.recordings import EVENT, Audio, Events
 from bitspike.deploy import train_format
 from bitspike.deploy.model import Backend, Model, as_images, check_backend
-from bitspike.deploy.train_format import TrainContents
 from bitspike.errors import BackendError, DataError
 from bitspike.ops.packed.native import instruction_sets
 from bitspike.ops.packed.network import Array, Decisions
@@ -19,7 +18,35 @@ from bitspike.ops.packed_trains import reference
 from bitspike.ops.packed_trains.native import NativeTrains
 
 
-class TrainModel(Model):
+class SpikeModel(Model):
+    """What packed networks that take spikes share: an engine, native or in numpy, and inputs by their coding."""
+
+    engine: ClassVar[type[Any]]  # the native one: of a network and an instruction set
+
+    def __init__(self, contents: Any, backend: Backend = "auto", isa: str | None = None) -> None:
+        check_backend(backend)
+        if isa is not None and backend == "reference":
+            raise BackendError(f"instruction set {isa!r} was asked for, but the reference runs in numpy")
+        self._made_from = contents, backend, isa
+        self.contents, self.network = contents, contents.network
+        self.classes, self.temperature = contents.classes, contents.temperature
+        native = backend == "native" or isa is not None or (backend == "auto" and bool(instruction_sets()))
+        self._native: Any = self.engine(contents.network, isa) if native else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_from  # the native engine is built anew from the contents
+
+    @property
+    def backend(self) -> str:
+        """What runs: "native (avx512)" and the like, or "reference"."""
+        return f"native ({self._native.isa})" if self._native is not None else "reference"
+
+    def inputs(self, x: Any) -> Array | SpikeList:
+        """What the network takes: uint8 images `(n, n_pixels)`, or the spikes of recordings."""
+        return as_inputs(x, self.network.coding, self.contents.input_shape)
+
+
+class TrainModel(SpikeModel):
     """A packed network of spike trains, ready to decide.
 
     Codings direct and poisson take images as `PackedModel` does. Coding events takes `Events` or one recording, an
@@ -27,41 +54,22 @@ class TrainModel(Model):
     first axis n.
     """
 
-    def __init__(self, contents: TrainContents, backend: Backend = "auto", isa: str | None = None) -> None:
-        check_backend(backend)
-        if isa is not None and backend == "reference":
-            raise BackendError(f"instruction set {isa!r} was asked for, but the reference runs in numpy")
-        self._made_from = contents, backend, isa
-        self.contents, self.network = contents, contents.network
-        self.classes, self.temperature = contents.classes, contents.temperature
-        self._native: NativeTrains | None = None
-        if backend == "native" or isa is not None or (backend == "auto" and instruction_sets()):
-            self._native = NativeTrains(contents.network, isa)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TrainModel, self._made_from  # the native engine is built anew from the contents
-
-    @property
-    def backend(self) -> str:
-        """What runs: "native (avx512)" and the like, or "reference"."""
-        return f"native ({self._native.isa})" if self._native is not None else "reference"
+    engine = NativeTrains
 
     def predict(self, x: Any, threads: int | None = None) -> Array:
         """The class of each input, its index in `classes`, int64 `(n,)`."""
         if self._native is not None:
-            return self._native.label(self.inputs(x), threads)
+            labels: Array = self._native.label(self.inputs(x), threads)
+            return labels
         return self.decide(x).labels
 
     def decide(self, x: Any, threads: int | None = None) -> Decisions:
         """The decisions with all that can be known about them; potentials are the scores."""
         inputs = self.inputs(x)
         if self._native is not None:
-            return self._native.decide(inputs, threads)
+            decided: Decisions = self._native.decide(inputs, threads)
+            return decided
         return reference.decide(self.network, inputs)
-
-    def inputs(self, x: Any) -> Array | SpikeList:
-        """What the network takes: uint8 images `(n, n_pixels)`, or the spikes of recordings."""
-        return as_inputs(x, self.network.coding, self.contents.input_shape)
 
     def footprint(self) -> dict[str, int]:
         """Synapses stored, their bits, thresholds, and the true size of the model file in bytes."""
