@@ -8,17 +8,20 @@ from safetensors.numpy import load_file, save_file
 
 from bitspike.errors import DataError
 from bitspike.report import write_report
-from bitspike.report.page import flatten, headline
+from bitspike.report.headline import headline
+from bitspike.report.page import flatten
 from bitspike.report.record import read_record
 from report_runs import N_STEPS, experiment, write_json, write_run
 
-SECTIONS = {"spikes", "time", "errors", "calibration", "learning", "robustness", "sweep", "cost", "record"}
+SECTIONS = {
+    "spikes", "time", "errors", "calibration", "uncertainty", "learning", "robustness", "sweep", "cost", "record",
+}  # fmt: skip
 
 
 class _Structure(html.parser.HTMLParser):
     """Ids, addresses and balance of tags."""
 
-    VOID = frozenset({"meta", "br"})
+    VOID = frozenset({"meta", "br", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from bitspike.layers.spike_train import SpikeTrainNetwork
 from bitspike.metrics.spikes import train_work
 from bitspike.ops.spike_train.operators import Dense
 from bitspike.report import write_report
-from bitspike.report.page import headline
+from bitspike.report.headline import headline
 from bitspike.report.record import read_record
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import LIF

@@ -91,6 +91,15 @@ class SRMNetwork(nn.Module):
             op, pool, self.neuron, self.get_buffer(f"readout{index}"), self.get_buffer(f"readout_bias{index}")
         )
 
+    def sizes(self) -> list[dict[str, int]]:
+        """From the input on, `neurons` of each layer, and its `weights` (biases among them) and `synapses`."""
+        found = [{"neurons": self.operators[0][0].n_in}]
+        for op, pool in self.operators:
+            weights = math.prod(op.weight_shape) + (op.weight_shape[-1] if self.bias else 0)
+            synapses = int(op.fan_out().sum())
+            found.append({"neurons": neurons(op, pool), "weights": weights, "synapses": synapses})
+        return found
+
     def learned(self, index: int, moments: dict[Tensor, Any] | None = None) -> Latents:
         """What a layer learns, sharing memory with the parameters; `moments`: the state of an Adam optimiser."""
         parts = self._place(index)

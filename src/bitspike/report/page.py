@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bitspike.metrics import (
-    Footprint,
-    Work,
-    accuracy_over_time,
-    bootstrap_interval,
-    energy_table,
-    footprint,
-    reliability,
-)
-from bitspike.metrics.energy import Weights, n_synapses
-from bitspike.report import figures
+from bitspike.metrics import accuracy_over_time
+from bitspike.report import figures, learning, reliability, uncertainty
+from bitspike.report.band import band, band_rows
+from bitspike.report.cost import energy, size
+from bitspike.report.headline import correct_ones, headline
+from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
 from bitspike.report.record import RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
+from bitspike.training.deciding import N_BINS
 from bitspike.training.files import write_atomically
 
-Card = dict[str, str]
+_SHOWN_ELSEWHERE = (
+    "robustness", "threshold_sweep", "calibration.sweep", "layers", "uncertainty.conformal_thresholds",
+)  # fmt: skip
 
 
 def write_report(run_dir: Path) -> Path:
@@ -43,26 +40,39 @@ def write_report(run_dir: Path) -> Path:
 
 def render(run: RunRecord) -> str:
     """The page as text; equal runs give equal pages."""
-    template = resources.files("bitspike.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(template).render(
+        loader=PackageLoader("bitspike", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html.j2").render(
         name=str(run.experiment.get("name", run.path.name)),
         subtitle=_subtitle(run),
         cards=headline(run),
         training=_training(run),
-        learning=_svgs(
-            figures.accuracy_per_epoch(run.epochs),
-            figures.loss_per_epoch(run.epochs),
-            figures.firing_per_epoch(run.epochs, len(run.part("network", "hidden") or ()))
-            if run.spiking
-            else None,
+        learning=_learning(run),
+        tasks=_svgs(
+            learning.tasks_per_epoch(
+                run.epochs, run.part("training", "tasks") or (), run.part("training", "epochs") or 0
+            )
         ),
         errors=_errors(run),
-        calibration=_calibration(run),
+        reliability={kind: _svgs(*parts) for kind, parts in reliability.diagrams(run).items()},
+        modes=reliability.rows(run),
+        n_bins=N_BINS,
+        ece=uncertainty.ece_rows(run),
+        temperature=uncertainty.temperature(run),
+        selective=uncertainty.selective(run),
+        outside=uncertainty.ood_rows(run),
+        conformal=uncertainty.conformal_rows(run),
+        early=uncertainty.early_rows(run),
+        early_figure=_svgs(uncertainty.early_figure(run)),
+        surfaces=surfaces(run),
+        band=_svgs(band(run)),
+        band_rows=band_rows(run),
+        together=run.n_members,
         rasters=_svgs(*(train_rasters(run) if run.trains else spike_rasters(run))),
         trains=run.trains,
+        windowed=run.windowed,
         pictures_of_events=run.has("example_events"),
         noun=run.noun,
         membranes=_svgs(*membranes(run)) if run.trains else [],
@@ -73,52 +83,13 @@ def render(run: RunRecord) -> str:
         sweep=_sweep(run),
         sweep_rows=_sweep_rows(run),
         chosen=run.chosen_threshold,
-        energy=_energy(run),
-        size=_size(run),
+        energy=energy(run),
+        size=size(run),
         experiment=flatten({k: v for k, v in run.experiment.items() if k != "kind"}),
-        evaluation=flatten(
-            run.evaluation, leave_out=("robustness", "threshold_sweep", "calibration.sweep", "layers")
-        ),
+        evaluation=flatten(run.evaluation, leave_out=_SHOWN_ELSEWHERE),
         manifest=flatten(run.manifest),
         number=_number,
     )
-
-
-def headline(run: RunRecord) -> list[Card]:
-    """The figures on top: title, value and a line that puts the value into proportion."""
-    e, cards = run.evaluation, []
-
-    def add(title: str, key: str, shown: str, note: str = "") -> None:
-        if e.get(key) is not None:
-            cards.append({"title": title, "value": shown.format(e[key]), "note": note})
-
-    add("Accuracy", "accuracy", "{:.2%}", _interval(run))
-    note = "label among the largest counts" if run.trains else "the papers' rule; needs the label"
-    add("Tie-optimistic", "accuracy_tie_optimistic", "{:.2%}", note)
-    add("Calibration error", "ece", "{:.2%}", f"NLL {e['nll']:.3f}" if e.get("nll") is not None else "")
-    if e.get("model_bytes"):
-        cards.append({"title": "Model file", "value": _bytes(e["model_bytes"]), "note": _smaller(run)})
-    silent = f"{e['silent']:.2%} of {run.noun}s silent" if e.get("silent") is not None else ""
-    if run.timed:
-        add("Decision time", "decision_time", "{:.1f}", f"of {run.n_steps} steps; {silent}".rstrip("; "))
-        add("Spikes per image", "spikes", "{:,.0f}", "input and hidden, until the decision")
-    if run.trains:
-        cards.append({"title": "Window", "value": f"{run.n_steps} steps", "note": silent})
-        which = "hidden; the input is a current" if e.get("input_macs") else "input and hidden"
-        add(f"Spikes per {run.noun}", "spikes", "{:,.0f}", f"{which}, in the whole window")
-    extra = [
-        f"{e[key]:,.0f} {what}"
-        for key, what in (
-            ("input_macs", "are products of the input"),
-            ("neuron_updates", "neuron updates besides"),
-        )
-        if e.get(key)
-    ]
-    add("Synaptic operations", "synops", "{:,.0f}", "; ".join([f"additions per {run.noun}", *extra]))
-    if e.get("energy_uj"):
-        energy = f"{e['energy_uj']:.3g} µJ" if e["energy_uj"] >= 0.1 else f"{e['energy_uj'] * 1000:.3g} nJ"
-        cards.append({"title": f"Energy per {run.noun}", "value": energy, "note": "estimated, see below"})
-    return cards
 
 
 def flatten(tree: Any, leave_out: tuple[str, ...] = (), prefix: str = "") -> list[tuple[str, str]]:
@@ -159,20 +130,6 @@ def _subtitle(run: RunRecord) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def _correct(run: RunRecord) -> torch.Tensor | None:
-    if not run.has("labels", "predicted"):
-        return None
-    return torch.from_numpy(run.arrays["labels"] == run.arrays["predicted"])
-
-
-def _interval(run: RunRecord) -> str:
-    correct = _correct(run)
-    if correct is None:
-        return ""
-    low, high = bootstrap_interval(correct, torch.Generator().manual_seed(0))
-    return f"95 % interval {low:.2%} to {high:.2%}"
-
-
 def _training(run: RunRecord) -> list[tuple[str, str]]:
     validated = [e for e in run.epochs if e.get("validation_accuracy") is not None]
     seconds = [e["seconds"] for e in run.epochs if e.get("seconds") is not None]
@@ -190,8 +147,18 @@ def _training(run: RunRecord) -> list[tuple[str, str]]:
     return rows
 
 
+def _learning(run: RunRecord) -> list[Markup]:
+    n_hidden = len(run.part("network", "hidden") or ())
+    return _svgs(
+        learning.error_per_epoch(run.epochs) if run.regression else learning.accuracy_per_epoch(run.epochs),
+        learning.loss_per_epoch(run.epochs),
+        learning.firing_per_epoch(run.epochs, n_hidden) if run.spiking else None,
+        learning.decided_per_epoch(run.epochs),
+    )
+
+
 def _errors(run: RunRecord) -> dict[str, Any] | None:
-    if not run.has("labels", "predicted"):
+    if run.regression or not run.has("labels", "predicted"):
         return None
     labels, predicted = run.arrays["labels"].astype(int), run.arrays["predicted"].astype(int)
     n = int(max(labels.max(), predicted.max())) + 1
@@ -210,20 +177,8 @@ def _errors(run: RunRecord) -> dict[str, Any] | None:
     return {"matrix": Markup(figures.confusion_matrix(counts)), "rows": rows}
 
 
-def _calibration(run: RunRecord) -> list[Markup]:
-    correct = _correct(run)
-    if correct is None or not run.has("probabilities"):
-        return []
-    decided = run.arrays["predicted"].astype(np.int64)[:, None]
-    confidence = np.take_along_axis(run.arrays["probabilities"], decided, axis=1)[:, 0]
-    return _svgs(
-        figures.reliability_diagram(reliability(torch.from_numpy(confidence), correct)),
-        figures.selective_accuracy(confidence, correct.numpy()),
-    )
-
-
 def _time(run: RunRecord) -> list[Markup]:
-    correct, n_steps = _correct(run), run.n_steps
+    correct, n_steps = correct_ones(run), run.n_steps
     if correct is None or n_steps is None or not run.timed or not run.has("decision_time"):
         return []
     times = run.arrays["decision_time"].astype(np.int64)
@@ -257,69 +212,6 @@ def _sweep_rows(run: RunRecord, most: int = 10) -> list[dict[str, Any]]:
         for index, row in enumerate(run.sweep)
         if index % every == 0 or row["threshold"] == run.chosen_threshold
     ]
-
-
-def _energy(run: RunRecord) -> dict[str, Any] | None:
-    e = run.evaluation
-    if not e.get("synops"):
-        return None
-    work = Work(e["synops"], e.get("input_macs", 0.0), e.get("neuron_updates", 0.0))
-    n_macs = n_synapses(run.widths) if run.widths else None
-    if run.layers:
-        n_macs = sum(layer["synapses"] for layer in run.layers if layer.get("weights"))
-    return energy_table(work, _weights(run), n_macs, spiking=run.spiking)
-
-
-def _weights(run: RunRecord) -> Weights:
-    return "real" if run.part("weights", "kind") == "real" else "binary"
-
-
-def _footprint(run: RunRecord, weights: Weights) -> Footprint | None:
-    """Weights and thresholds of the network; spike trains have one threshold per layer."""
-    if run.widths is not None:
-        return footprint(run.widths, weights)
-    if not run.layers:
-        return None
-    n_weights, n_thresholds = sum(layer.get("weights", 0) for layer in run.layers), len(run.layers) - 1
-    return Footprint(
-        n_weights, n_weights * (1 if weights == "binary" else 32), n_thresholds, n_thresholds * 32
-    )
-
-
-def _size(run: RunRecord) -> list[tuple[str, str, str]]:
-    rows = []
-    own, real = _footprint(run, _weights(run)), _footprint(run, "real")
-    if own is not None and real is not None:
-        bits = own.synapse_bits // own.synapses
-        rows += [
-            (
-                "weights" if run.trains else "synapses",
-                f"{own.synapses:,} x {bits} bit",
-                _bytes(own.synapse_bits / 8),
-            ),
-            ("thresholds", f"{own.thresholds:,} x 32 bit", _bytes(own.threshold_bits / 8)),
-        ]
-        if bits == 1:
-            rows.append(("the same network in float32", f"{real.synapses:,} x 32 bit", _bytes(real.bytes)))
-    if run.evaluation.get("model_bytes"):
-        rows.append(
-            ("model file", f"{run.evaluation['model_bytes']:,} bytes", _bytes(run.evaluation["model_bytes"]))
-        )
-    return rows
-
-
-def _smaller(run: RunRecord) -> str:
-    real = _footprint(run, "real")
-    ratio = real.bytes / run.evaluation["model_bytes"] if real else 0
-    return f"{ratio:.0f} times smaller than float32" if ratio > 1.5 else ""
-
-
-def _bytes(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000 or unit == "MB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("the last unit takes all")
 
 
 def _number(value: Any) -> str:

@@ -16,7 +16,7 @@ from bitspike.errors import DataError
 
 Array = NDArray[Any]
 
-_PER_SAMPLE = ("labels", "predicted", "probabilities", "decision_time", "silent", "n_spikes")
+_PER_SAMPLE = ("labels", "members", "predicted", "probabilities", "decision_time", "silent", "n_spikes")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RunRecord:
 
     path: Path
     experiment: dict[str, Any]  # experiment.json
-    evaluation: dict[str, Any]  # evaluation.json; `accuracy` is always there
+    evaluation: dict[str, Any]  # evaluation.json; has `accuracy`, or `rmse` of a regression
     manifest: dict[str, Any]  # manifest.json
     epochs: list[dict[str, Any]]  # metrics.jsonl, one object per epoch
     arrays: dict[str, Array]  # evaluation.safetensors
@@ -52,13 +52,43 @@ class RunRecord:
         return bool(self.part("network", "kind") == "LIF")
 
     @property
+    def windowed(self) -> bool:
+        """Does the whole window decide? So it is with spike trains, and with readouts averaged over time."""
+        return self.trains or bool(self.part("network", "kind") == "SRM")
+
+    @property
     def timed(self) -> bool:
         """Does the first output spike decide?"""
-        return self.spiking and not self.trains
+        return self.spiking and not self.windowed
+
+    @property
+    def regression(self) -> bool:
+        """Are targets numbers, and errors their distances?"""
+        return "accuracy" not in self.evaluation
+
+    @property
+    def n_members(self) -> int:
+        """Networks that decide together; 1 of a network by itself."""
+        together = self.part("predict", "mode") in ("committee", "ensemble")
+        return int(self.part("predict", "draws") or 1) if together else 1
+
+    @property
+    def modes(self) -> dict[str, dict[str, float]]:
+        """Figures of each way to decide, the run's own among them; see `own_mode`."""
+        found: dict[str, dict[str, float]] = self.evaluation.get("modes") or {}
+        return found
+
+    @property
+    def own_mode(self) -> str | None:
+        """The name among `modes` of what the run evaluated and packed; None where there are none."""
+        mode = self.part("predict", "mode") or "map"
+        return next((name for name in ("network", mode) if name in self.modes), None)
 
     @property
     def noun(self) -> str:
         """What one input is called."""
+        if self.part("data", "name") in ("moons", "regression"):
+            return "point"
         codings = ("FirstSpike", "Pixel", "Direct", "Poisson", None)
         return "image" if self.part("coding", "kind") in codings else "recording"
 
@@ -70,10 +100,16 @@ class RunRecord:
 
     @property
     def layers(self) -> list[dict[str, Any]]:
-        """A network of spike trains, from the input on: `name`, `threshold` (not the input's), and what
-        `training.examples.activity` found."""
+        """A network decided by its window, from the input on: `name`, of spike trains `threshold` (not the input's),
+        and what the evaluation found."""
         found: list[dict[str, Any]] = self.evaluation.get("layers") or []
         names = ["input", *(self.part("network", "hidden") or []), "output"]
+        if self.windowed and not self.trains:
+            names = [
+                name for name in names[:-1] if not str(name).startswith("P")
+            ]  # pooling is part of a layer
+            same = len(found) == len(names)
+            return [{"name": n} | facts for n, facts in zip(names, found, strict=True)] if same else []
         thresholds = [None, *(self.part("network", "thresholds") or [])]
         if not self.trains or not len(found) == len(names) == len(thresholds):
             return []
@@ -103,7 +139,7 @@ class RunRecord:
         """Layer widths (inputs, hidden..., classes) of a network without weights that are shared, where the arrays
         tell the outer two."""
         hidden = self.part("network", "hidden")
-        if self.trains or hidden is None or not self.has("probabilities"):
+        if self.windowed or hidden is None or not self.has("probabilities"):
             return None
         if self.has("example_input_times"):
             n_inputs = self.arrays["example_input_times"].shape[1]
@@ -115,7 +151,13 @@ class RunRecord:
 
     @property
     def shape(self) -> tuple[str, ...] | None:
-        """The network from inputs to classes, as in 64, 8C3, P2, 10; None where its ends are unknown."""
+        """The network from inputs to classes, as in 64, 8C3, P2, 10; None where its ends are unknown.
+
+        A network that decides by fixed readouts, as BiSNN's, ends with its last hidden layer.
+        """
+        if self.windowed and not self.trains:
+            hidden = [str(width) for width in self.part("network", "hidden") or ()]
+            return (str(self.layers[0]["neurons"]), *hidden) if self.layers else None
         if self.layers:
             hidden = [layer["name"] for layer in self.layers[1:-1]]
             return (str(self.layers[0]["neurons"]), *hidden, str(self.layers[-1]["neurons"]))
@@ -125,14 +167,16 @@ class RunRecord:
 def read_record(path: Path) -> RunRecord:
     """Read and check a run folder.
 
-    experiment.json and evaluation.json (with `accuracy`) are required; manifest.json, metrics.jsonl and
-    evaluation.safetensors are optional. Raises `DataError` naming the file.
+    experiment.json and evaluation.json (with `accuracy`, or `rmse` of a regression) are required; manifest.json,
+    metrics.jsonl and evaluation.safetensors are optional. Raises `DataError` naming the file.
     """
     if not path.is_dir():
         raise DataError(f"{path} is not a folder; give the folder of one run")
     evaluation = _read_object(path / "evaluation.json", "evaluate the run first")
-    if not isinstance(evaluation.get("accuracy"), (int, float)):
-        raise DataError(f"{path / 'evaluation.json'} has no number `accuracy`; evaluate the run again")
+    if not isinstance(evaluation.get("accuracy", evaluation.get("rmse")), (int, float)):
+        raise DataError(
+            f"{path / 'evaluation.json'} has no number `accuracy`, nor `rmse`; evaluate the run again"
+        )
     model = path / "model.bitspike"
     if model.is_file():
         evaluation.setdefault("model_bytes", model.stat().st_size)

@@ -33,7 +33,7 @@ PARTS = {"nmnist-1100": "nmnist", "emnist-47-subset": "emnist"}  # data sets tha
 
 _COLUMNS = (
     "recipe", "data", "network", "weights", "rule", "accuracy %", "95 % interval",
-    "tie-optimistic %", "silent %", "ECE %", "NLL",
+    "tie-optimistic %", "silent %", "ECE %", "NLL", "RMSE",
     "spikes", "synops", "model bytes", "train seconds", "seeds", "published %",
 )  # fmt: skip
 _TEXT_COLUMNS = 5
@@ -93,6 +93,7 @@ def _row(runs: Sequence[RunRecord]) -> list[str]:
         _spread(_values(runs, "silent"), 100, 2) if first.spiking else "–",
         _spread(_values(runs, "ece"), 100, 2),
         _spread(_values(runs, "nll"), 1, 3),
+        _spread(_values(runs, "rmse"), 1, 4),
         _spread(_values(runs, "spikes"), 1, 0) if first.spiking else "–",
         _spread(_values(runs, "synops"), 1, 0),
         _spread(_values(runs, "model_bytes"), 1, 0),
@@ -106,6 +107,8 @@ def _published(run: RunRecord) -> tuple[float, str] | None:
     data = _data(run)
     family = "fashion" if data.startswith("fashion") else PARTS.get(data, data)
     neurons = "first spike" if run.timed else "spike trains" if run.trains else "BNN"
+    if run.windowed and not run.trains:
+        return None
     if run.trains and any("C" in layer for layer in run.part("network", "hidden") or ()):
         neurons = "spike trains, convolution"
     return PUBLISHED.get((family, neurons, str(run.part("weights", "kind"))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,42 +80,56 @@ def calibrate(
 
 
 def compare(
-    experiment: Experiment, posterior: nn.Module, validation: Batch, test: Batch, noise: torch.Generator
-) -> dict[str, dict[str, float]]:
-    """How well a posterior decides by its mode, by one draw, by draws made anew and by a fixed committee of draws.
+    experiment: Experiment, posterior: nn.Module, chosen: nn.Module, validation: Batch, noise: torch.Generator
+) -> dict[str, nn.Module]:
+    """Ways for a posterior to decide: its mode, one draw, draws made anew and a fixed committee of draws.
 
-    Each is calibrated by itself on the validation data. `nll_raw` and `ece_raw` are without the last temperature: that
-    of the network, or of the committee's average. A regression has none of this.
+    `chosen` is the calibrated model that `experiment.predict` asks for, and stands for its own way; the others are
+    calibrated by themselves on the validation data.
     """
-    rule, settings = experiment.rule, experiment.predict
-    deciding = {
-        "map": mode(posterior),
-        "draw": draw(posterior, noise),
-        "ensemble": Ensemble(copy.deepcopy(posterior), settings.draws, settings.average),
-        "committee": Committee([draw(posterior, noise) for _ in range(settings.draws)], settings.average),
+    settings = experiment.predict
+    ways: dict[str, Callable[[], nn.Module]] = {
+        "map": lambda: mode(posterior),
+        "draw": lambda: draw(posterior, noise),
+        "ensemble": lambda: Ensemble(copy.deepcopy(posterior), settings.draws, settings.average),
+        "committee": lambda: Committee(
+            [draw(posterior, noise) for _ in range(settings.draws)], settings.average
+        ),
     }
-    found = {}
-    for name, model in deciding.items():
-        calibrate(rule, model, validation, experiment.training.max_silent, noise)
-        found[name] = quality(predict_all(rule, model, test.inputs, noise), test.labels)
+    found: dict[str, nn.Module] = {}
+    for name, make in ways.items():
+        if name == settings.mode:
+            found[name] = chosen
+            continue
+        found[name] = make()
+        calibrate(experiment.rule, found[name], validation, experiment.training.max_silent, noise)
     return found
 
 
 def quality(prediction: Prediction, labels: Tensor) -> dict[str, float]:
-    """Accuracy, NLL, Brier score and ECE, the last and the first also without a temperature, `_raw`."""
-    raw = prediction.potentials.double().softmax(1)
+    """Accuracy, NLL, ECE (`N_BINS` bins of equal width) and Brier score; `_raw` are without the last temperature.
+
+    That is the network's, or that of a committee's average.
+    """
     right = prediction.labels == labels
-    confidence, unscaled = (
-        p.gather(1, prediction.labels[:, None])[:, 0] for p in (prediction.probabilities, raw)
-    )
-    return {
-        "accuracy": float(right.double().mean()),
-        "nll": negative_log_likelihood(prediction.probabilities, labels),
-        "ece": expected_calibration_error(confidence, right, N_BINS),
-        "brier": brier(prediction.probabilities, labels),
-        "nll_raw": negative_log_likelihood(raw, labels),
-        "ece_raw": expected_calibration_error(unscaled, right, N_BINS),
-    }
+    figures = {"accuracy": float(right.double().mean())}
+    for end, p in (("", prediction.probabilities), ("_raw", unscaled(prediction))):
+        figures |= {
+            f"nll{end}": negative_log_likelihood(p, labels),
+            f"ece{end}": expected_calibration_error(of_decision(p, prediction), right, N_BINS),
+            f"brier{end}": brier(p, labels),
+        }
+    return figures
+
+
+def unscaled(prediction: Prediction) -> Tensor:
+    """Probabilities without the last temperature, softmax(potentials), float64."""
+    return prediction.potentials.double().softmax(1)
+
+
+def of_decision(probabilities: Tensor, prediction: Prediction) -> Tensor:
+    """The confidence (n,): the probability of the decided class."""
+    return probabilities.gather(1, prediction.labels.long()[:, None])[:, 0]
 
 
 def score_of(prediction: Prediction, labels: Tensor) -> tuple[float, dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from bitspike.coding import Direct, FirstSpike, SpikeList
 from bitspike.contracts import Batch, Prediction, encode_images
+from bitspike.data.cosine import min_max
+from bitspike.data.synthetic import TRAINED, regression_points, regression_scale
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.layers.committee import Committee, Ensemble
@@ -28,11 +31,12 @@ from bitspike.metrics.robustness import (
 from bitspike.metrics.spikes import train_work
 from bitspike.metrics.summary import summarise
 from bitspike.ops.spike_train.signals import Spikes, unpack
-from bitspike.training.deciding import BATCH, predict_all
+from bitspike.training.deciding import BATCH, compare, of_decision, predict_all, quality, unscaled
 from bitspike.training.examples import activity, examples
 from bitspike.training.files import write_atomically
 from bitspike.training.randomness import generator
 from bitspike.training.run_folder import RunFolder
+from bitspike.training.surface import surface
 from bitspike.training.uncertainty import Judged, measure
 
 N_DISTURBED = 1000
@@ -46,15 +50,17 @@ def evaluate(
     labels: Tensor,
     folder: RunFolder,
     validation: Batch | None = None,
+    posterior: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Decide on the inputs of a data set, write evaluation.safetensors, return all metrics.
 
-    `validation`: what thresholds of conformal sets are fitted to; without it there are none.
+    `validation`: what thresholds of conformal sets are fitted to; without it there are none. `posterior`: what `model`
+    was drawn from, for a comparison of the ways to decide by it.
     """
     inputs = encode(experiment, raw)
     prediction = predict_all(experiment.rule, model, inputs, generator(experiment.seed, "predict"))
     if labels.dtype.is_floating_point:
-        return _evaluate_regression(experiment, prediction, labels, folder)
+        return _evaluate_regression(experiment, model, prediction, labels, folder)
     arrays = {
         "labels": labels,
         "predicted": prediction.labels,
@@ -63,8 +69,7 @@ def evaluate(
         "silent": prediction.silent,
         "n_spikes": prediction.n_spikes,
     }
-    shown = model.members[0] if isinstance(model, Committee) else model
-    shown = shown.posterior if isinstance(shown, Ensemble) else shown
+    shown = _one(model)
     arrays |= examples(shown, raw, inputs, labels, prediction)
     extra: dict[str, Any] = {}
     work: dict[str, float] = {}
@@ -73,8 +78,6 @@ def evaluate(
         arrays |= counts
         direct = isinstance(experiment.coding, Direct)
         work = train_work(shown.operators, shown.n_steps, inputs if direct else None)
-    owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
-    write_atomically(folder.evaluation_arrays, to_safetensors(owned))
     kind: Any = "binary" if experiment.weights.one_bit else "real"
     summary = summarise(prediction, labels, experiment.coding.n_steps, kind, **work)
     curves = _robustness(experiment, model, shown, inputs, labels)
@@ -88,13 +91,57 @@ def evaluate(
         experiment.coding.n_steps,
         noise,
     )
+    if isinstance(shown, SRMNetwork):
+        extra["layers"] = shown.sizes()
+    models = {"network": model}
+    if posterior is not None and validation is not None:
+        models = compare(experiment, posterior, model, validation, noise)
+    modes, found = _modes(experiment, models, inputs, labels, (model, prediction))
+    extra["modes"] = modes
+    arrays |= found
+    if experiment.data.name == "moons":
+        names = sorted({"network", "map", "committee", experiment.predict.mode} & set(models))
+        drawn_models = {name: models[name] for name in names}
+        far, drawn = surface(experiment.rule, partial(encode, experiment), drawn_models, noise)
+        for name, value in far.items():
+            modes[name]["far_confidence"] = value
+        extra["far_confidence"] = next(far[name] for name in names if models[name] is model)
+        arrays |= drawn
+    _write(folder, arrays)
     return summary | extra | ({"robustness": curves} if curves else {})
 
 
+def _modes(
+    experiment: Experiment,
+    models: dict[str, nn.Module],
+    inputs: Any,
+    labels: Tensor,
+    known: tuple[nn.Module, Prediction],
+) -> tuple[dict[str, dict[str, float]], dict[str, Tensor]]:
+    """`quality` of each way to decide, and its arrays: `mode_NAME_correct`, `_confidence` and `_confidence_raw`."""
+    figures, arrays = {}, {}
+    for name, model in models.items():
+        noise = generator(experiment.seed, "predict")
+        prediction = known[1] if model is known[0] else predict_all(experiment.rule, model, inputs, noise)
+        figures[name] = quality(prediction, labels)
+        arrays[f"mode_{name}_correct"] = prediction.labels == labels
+        arrays[f"mode_{name}_confidence"] = of_decision(prediction.probabilities, prediction).float()
+        arrays[f"mode_{name}_confidence_raw"] = of_decision(unscaled(prediction), prediction).float()
+    return figures, arrays
+
+
+def _write(folder: RunFolder, arrays: dict[str, Tensor]) -> None:
+    owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
+    write_atomically(folder.evaluation_arrays, to_safetensors(owned))
+
+
 def _evaluate_regression(
-    experiment: Experiment, prediction: Prediction, targets: Tensor, folder: RunFolder
+    experiment: Experiment, model: nn.Module, prediction: Prediction, targets: Tensor, folder: RunFolder
 ) -> dict[str, Any]:
-    """Root mean square and mean absolute error, and the spread of a committee's members, of the scaled targets."""
+    """Root mean square and mean absolute error, and the spread of a committee's members, of the scaled targets.
+
+    Of the one-dimensional regression also apart: where there are training data, and in the gaps between.
+    """
     mean = prediction.potentials[:, 0].double()
     arrays = {"labels": targets, "predicted": mean, "n_spikes": prediction.n_spikes}
     figures: dict[str, Any] = {
@@ -103,12 +150,35 @@ def _evaluate_regression(
         "spikes": float(prediction.n_spikes.double().mean()),
         "synops": float(prediction.n_synops.double().mean()),
     }  # fmt: skip
+    network, spread = _one(model), None
+    if isinstance(network, SRMNetwork):
+        figures["layers"] = network.sizes()
     if prediction.members is not None:
         arrays["members"] = prediction.members[:, :, 0]
-        figures["spread"] = float(prediction.members[:, :, 0].double().std(1).mean())
-    owned = {name: tensor.detach().contiguous() for name, tensor in arrays.items()}
-    write_atomically(folder.evaluation_arrays, to_safetensors(owned))
+        spread = prediction.members[:, :, 0].double().std(1)
+        figures["spread"] = float(spread.mean())
+    if experiment.data.name == "regression":
+        train_x, train_y, test_x, _ = regression_points()
+        low, high = regression_scale()[1]
+        arrays |= {
+            "x": torch.from_numpy(test_x),
+            "points_train_x": torch.from_numpy(train_x),
+            "points_train_targets": torch.from_numpy(min_max(train_y, low, high)),
+        }
+        trained = torch.from_numpy(np.any([(a <= test_x) & (test_x < b) for a, b in TRAINED], axis=0))
+        for name, rows in (("trained", trained), ("gaps", ~trained)):
+            figures[f"rmse_{name}"] = float((mean - targets)[rows].square().mean().sqrt())
+            if spread is not None:
+                figures[f"spread_{name}"] = float(spread[rows].mean())
+    _write(folder, arrays)
     return figures
+
+
+def _one(model: nn.Module) -> Any:
+    """A network to show: the first member of a committee, the posterior of an ensemble."""
+    if isinstance(model, Committee):
+        return model.members[0]
+    return model.posterior if isinstance(model, Ensemble) else model
 
 
 def _robustness(

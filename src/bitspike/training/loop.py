@@ -31,7 +31,7 @@ from bitspike.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from bitspike.training.deciding import calibrate, compare, decider, predict_all, score_of
+from bitspike.training.deciding import calibrate, decider, predict_all, score_of
 from bitspike.training.evaluate import encode, evaluate
 from bitspike.training.manifest import write_manifest
 from bitspike.training.processes import Processes, processes
@@ -278,10 +278,8 @@ class _Run:
         posterior = self.network
         self.network = decider(experiment.predict, self.network, noise)
         chosen = calibrate(self.rule, self.network, self.validation, experiment.training.max_silent, noise)
-        figures = evaluate(experiment, self.network, *self.test, self.folder, self.validation)
-        if experiment.weights.kind == "bernoulli" and not self.labels.is_floating_point():
-            test = Batch(encode(experiment, self.test[0]), self.test[1])
-            figures["modes"] = compare(experiment, posterior, self.validation, test, noise)
+        drawn_from = posterior if experiment.weights.kind == "bernoulli" else None
+        figures = evaluate(experiment, self.network, *self.test, self.folder, self.validation, drawn_from)
         figures |= {
             "best_epoch": self.best_epoch, "calibration": chosen, **self._validation(),
         }  # fmt: skip
