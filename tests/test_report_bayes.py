@@ -15,15 +15,16 @@ from bitspike.data import load, split
 from bitspike.data.synthetic import moons_points, regression_points
 from bitspike.experiment import Training
 from bitspike.metrics import expected_calibration_error
+from bitspike.metrics.quality import N_BINS
 from bitspike.recipes.bisnn import bayes_bisnn_moons, bayes_bisnn_regression, st_bisnn_moons
 from bitspike.report import results_table, write_report
 from bitspike.report.headline import headline
 from bitspike.report.record import read_record
 from bitspike.settings import SRM, Predict
-from bitspike.training.deciding import N_BINS, calibrate, decider
+from bitspike.training.deciding import calibrate, decider
 from bitspike.training.evaluate import encode, evaluate
 from bitspike.training.run_folder import RunFolder
-from bitspike.training.surface import FAR, SIDE, distance, surface
+from bitspike.training.surface import FAR, distance, surface
 from test_report_page import _Structure
 from test_report_table import cells
 
@@ -33,6 +34,7 @@ SMALL = {
     "backend": "reference",
 }
 COMMITTEE = Predict("committee", 3)
+SIDE = 20
 
 
 def finished(folder, experiment):
@@ -56,7 +58,9 @@ def finished(folder, experiment):
 @pytest.fixture(scope="module")
 def moons(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "moons"
-    return finished(folder, replace(bayes_bisnn_moons, predict=COMMITTEE, **SMALL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitspike.training.surface.SIDE", SIDE)
+        return finished(folder, replace(bayes_bisnn_moons, predict=COMMITTEE, **SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +135,8 @@ def test_distance_is_that_of_the_nearest():
     assert distance(np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[3.0, 0.0], [0.0, 1.0]])).tolist() == [1, 4]
 
 
-def test_a_run_without_posterior_has_the_network_alone(tmp_path):
+def test_a_run_without_posterior_has_the_network_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("bitspike.training.surface.SIDE", SIDE)
     folder = finished(tmp_path / "run", replace(st_bisnn_moons, **SMALL))
     run = read_record(folder)
     assert list(run.modes) == ["network"]

@@ -98,7 +98,7 @@ def test_each_optional_file_may_be_missing(tmp_path, missing):
     gone = {
         "manifest.json": set(),
         "metrics.jsonl": {"learning"},
-        "evaluation.safetensors": {"spikes", "time", "errors", "calibration"},
+        "evaluation.safetensors": {"spikes", "time", "errors", "calibration", "uncertainty"},
     }
     assert structure.sections == SECTIONS - gone[missing]
 
@@ -120,7 +120,7 @@ def test_each_optional_figure_and_array_may_be_missing(tmp_path):
 
 def test_bnn_has_no_sections_about_spikes(tmp_path):
     text, structure = page(write_run(tmp_path / "run", experiment("BNN")))
-    assert structure.sections == {"errors", "calibration", "learning", "cost", "record"}
+    assert structure.sections == {"errors", "calibration", "uncertainty", "learning", "cost", "record"}
     assert "Loihi" not in text
     for word in ("Decision time", "Spikes per image", "silent"):
         assert word not in text.split('id="record"')[0]

@@ -30,7 +30,9 @@ from test_report_page import _Structure
 N, N_STEPS = 30, 24
 DENSE = LIF(("40",), (2.0, 1.5), tau_m=8.0, tau_s=2.0)
 MAPS = LIF(("4C3", "P2", "12"), (1.0, 1.0, 1.0, 1.0), tau_m=8.0, tau_s=2.0)
-COMMON = {"errors", "calibration", "spikes", "membranes", "activity", "cost", "record", "robustness"}
+COMMON = {
+    "errors", "calibration", "uncertainty", "spikes", "membranes", "activity", "cost", "record", "robustness",
+}  # fmt: skip
 
 
 def images() -> np.ndarray:

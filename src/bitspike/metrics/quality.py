@@ -11,7 +11,7 @@ N_BINS = 20  # of the calibration error, as the BiSNN authors'
 
 
 def quality(probabilities: Tensor, potentials: Tensor, decided: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, NLL, ECE in 20 bins of equal width and Brier score; `nll_raw` and `ece_raw` without a temperature.
+    """Accuracy, NLL, ECE in 20 bins of equal width and Brier score; with `_raw`, all but the first at temperature 1.
 
     `probabilities` and `potentials` `(n, classes)`, decisions and labels `(n,)`; raw probabilities are
     softmax(potentials), which means something where potentials are ln p.
@@ -26,4 +26,5 @@ def quality(probabilities: Tensor, potentials: Tensor, decided: Tensor, labels: 
         "brier": brier(probabilities, labels),
         "nll_raw": negative_log_likelihood(raw, labels),
         "ece_raw": expected_calibration_error(unscaled, right, N_BINS),
+        "brier_raw": brier(raw, labels),
     }

@@ -44,7 +44,7 @@ def band_rows(run: RunRecord) -> list[tuple[str, list[float | None]]]:
     """Rows of figures, each for all of x, where there are training data, and in the gaps."""
     e = run.evaluation
     rows = [
-        ("root mean square error", [e.get("rmse"), e.get("rmse_trained"), e.get("rmse_gaps")]),
-        ("spread of the members (sd)", [e.get("spread"), e.get("spread_trained"), e.get("spread_gaps")]),
+        ("RMSE", [e.get("rmse"), e.get("rmse_trained"), e.get("rmse_gaps")]),
+        ("spread of members", [e.get("spread"), e.get("spread_trained"), e.get("spread_gaps")]),
     ]
     return [(name, values) for name, values in rows if any(value is not None for value in values)]

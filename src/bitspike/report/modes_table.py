@@ -25,7 +25,7 @@ _COLUMNS = (
 _FIGURES = (
     ("accuracy", 100, 2), ("nll", 1, 3), ("ece", 100, 2), ("brier", 1, 4), ("nll_raw", 1, 3), ("ece_raw", 100, 2),
 )  # fmt: skip
-NETWORK = "the network"
+NETWORK = "network"
 
 
 def modes_table(run_dirs: Sequence[Path]) -> str:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bitspike.metrics import accuracy_over_time
+from bitspike.metrics.quality import N_BINS
 from bitspike.report import figures, learning, reliability, uncertainty
 from bitspike.report.band import band, band_rows
 from bitspike.report.cost import energy, size
@@ -19,7 +20,6 @@ from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
 from bitspike.report.record import RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
-from bitspike.training.deciding import N_BINS
 from bitspike.training.files import write_atomically
 
 _SHOWN_ELSEWHERE = (

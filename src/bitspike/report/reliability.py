@@ -10,9 +10,9 @@ from matplotlib.ticker import PercentFormatter
 
 from bitspike.metrics import reliability
 from bitspike.metrics.calibration import Binning
+from bitspike.metrics.quality import N_BINS
 from bitspike.report.record import Array, RunRecord
 from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_svg
-from bitspike.training.deciding import N_BINS
 
 BINNINGS: tuple[Binning, ...] = ("width", "mass")
 WAYS = {

@@ -16,13 +16,13 @@ OUTSIDE = {"rotated": "turned by 90°", "noisy": "drowned in noise"}
 
 
 def ece_rows(run: RunRecord) -> list[dict[str, Any]]:
-    """Calibration error in 15 bins of either kind, with 95 % intervals."""
-    e, u = run.evaluation, _figures(run)
-    rows = [
-        {"bins": "equal width", "ece": e.get("ece"), "interval": u.get("ece_interval")},
-        {"bins": "equal mass", "ece": u.get("ece_mass"), "interval": u.get("ece_mass_interval")},
+    """Calibration error in 15 bins of either kind, with 95 % intervals; none of runs that have no intervals."""
+    figures = {"ece": run.evaluation.get("ece"), **_figures(run)}
+    return [
+        {"bins": bins, "ece": figures[key], "interval": figures[f"{key}_interval"]}
+        for bins, key in (("equal width", "ece"), ("equal mass", "ece_mass"))
+        if figures.get(key) is not None and figures.get(f"{key}_interval")
     ]
-    return [row for row in rows if row["ece"] is not None]
 
 
 def selective(run: RunRecord) -> dict[str, Any] | None:

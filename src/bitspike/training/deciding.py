@@ -14,15 +14,11 @@ from bitspike.experiment import Experiment
 from bitspike.layers.committee import Committee, Ensemble
 from bitspike.layers.posterior import draw, mode
 from bitspike.metrics.calibration import (
-    brier,
-    expected_calibration_error,
     fit_temperature,
-    negative_log_likelihood,
 )
 from bitspike.settings import Predict
 
 BATCH = 1000
-N_BINS = 20  # of the calibration error of `compare` and `quality`, as the BiSNN authors'
 
 
 def decider(settings: Predict, network: nn.Module, noise: torch.Generator) -> nn.Module:
@@ -104,32 +100,6 @@ def compare(
         found[name] = make()
         calibrate(experiment.rule, found[name], validation, experiment.training.max_silent, noise)
     return found
-
-
-def quality(prediction: Prediction, labels: Tensor) -> dict[str, float]:
-    """Accuracy, NLL, ECE (`N_BINS` bins of equal width) and Brier score; `_raw` are without the last temperature.
-
-    That is the network's, or that of a committee's average.
-    """
-    right = prediction.labels == labels
-    figures = {"accuracy": float(right.double().mean())}
-    for end, p in (("", prediction.probabilities), ("_raw", unscaled(prediction))):
-        figures |= {
-            f"nll{end}": negative_log_likelihood(p, labels),
-            f"ece{end}": expected_calibration_error(of_decision(p, prediction), right, N_BINS),
-            f"brier{end}": brier(p, labels),
-        }
-    return figures
-
-
-def unscaled(prediction: Prediction) -> Tensor:
-    """Probabilities without the last temperature, softmax(potentials), float64."""
-    return prediction.potentials.double().softmax(1)
-
-
-def of_decision(probabilities: Tensor, prediction: Prediction) -> Tensor:
-    """The confidence (n,): the probability of the decided class."""
-    return probabilities.gather(1, prediction.labels.long()[:, None])[:, 0]
 
 
 def score_of(prediction: Prediction, labels: Tensor) -> tuple[float, dict[str, float]]:

@@ -21,6 +21,7 @@ from bitspike.layers.committee import Committee, Ensemble
 from bitspike.layers.spike_train import SpikeTrainNetwork
 from bitspike.layers.srm import SRMNetwork
 from bitspike.metrics.accuracy import accuracy
+from bitspike.metrics.quality import quality
 from bitspike.metrics.robustness import (
     add_noise,
     delete_trains,
@@ -31,7 +32,7 @@ from bitspike.metrics.robustness import (
 from bitspike.metrics.spikes import train_work
 from bitspike.metrics.summary import summarise
 from bitspike.ops.spike_train.signals import Spikes, unpack
-from bitspike.training.deciding import BATCH, compare, of_decision, predict_all, quality, unscaled
+from bitspike.training.deciding import BATCH, compare, predict_all
 from bitspike.training.examples import activity, examples
 from bitspike.training.files import write_atomically
 from bitspike.training.randomness import generator
@@ -123,10 +124,13 @@ def _modes(
     for name, model in models.items():
         noise = generator(experiment.seed, "predict")
         prediction = known[1] if model is known[0] else predict_all(experiment.rule, model, inputs, noise)
-        figures[name] = quality(prediction, labels)
-        arrays[f"mode_{name}_correct"] = prediction.labels == labels
-        arrays[f"mode_{name}_confidence"] = of_decision(prediction.probabilities, prediction).float()
-        arrays[f"mode_{name}_confidence_raw"] = of_decision(unscaled(prediction), prediction).float()
+        p, raw = prediction.probabilities, prediction.potentials
+        decided = prediction.labels.long()
+        figures[name] = quality(p, raw, decided, labels)
+        arrays[f"mode_{name}_correct"] = decided == labels
+        for end, probabilities in (("", p), ("_raw", raw.double().softmax(1))):
+            confidence = probabilities.gather(1, decided[:, None])[:, 0]
+            arrays[f"mode_{name}_confidence{end}"] = confidence.float()
     return figures, arrays
 
 
