@@ -101,17 +101,21 @@ def _packed(
 
 
 def _packed_work(model: Any, inputs: Any) -> dict[str, float]:
-    """That of `_work`; of a committee the sum over its members."""
+    """What `training.work.work_of` says of the trained model, said of the packed one."""
+    from bitspike.coding import Direct
+    from bitspike.metrics.spikes import train_work
+    from bitspike.ops.packed_srm.network import SRMPacked
     from bitspike.ops.packed_trains.network import TrainNetwork
 
     members = getattr(model, "members", None)
     if members is not None:
         parts = [_packed_work(member, inputs) for member in members]
         return {name: sum(part.get(name, 0.0) for part in parts) for name in set().union(*parts)}
-    network, operators = model.network, None
-    if isinstance(network, TrainNetwork):
-        operators = [layer.operator for layer in network.layers]
-    return _work(operators, network.n_steps, getattr(network, "coding", None), inputs)
+    network = model.network
+    if not isinstance(network, TrainNetwork | SRMPacked):
+        return {}
+    images = inputs.reshape(len(inputs), -1) if isinstance(network.coding, Direct) else None
+    return train_work([layer.operator for layer in network.layers], network.n_steps, images)
 
 
 def _decide(packed: Any, inputs: Any, with_members: bool) -> tuple[Prediction, float]:
@@ -133,8 +137,8 @@ def _decide(packed: Any, inputs: Any, with_members: bool) -> tuple[Prediction, f
 
 def _trained(run: Path, dataset: Dataset, strange: Dataset | None) -> dict[str, Any]:
     from bitspike.cli.pack import plain
-    from bitspike.layers.spike_train import SpikeTrainNetwork
     from bitspike.training import load_shipped
+    from bitspike.training.work import work_of
 
     experiment, model = load_shipped(run)
     _uncertainty.require_same_shape(dataset, strange)
@@ -147,21 +151,10 @@ def _trained(run: Path, dataset: Dataset, strange: Dataset | None) -> dict[str, 
     kind, n_steps = "binary" if experiment.weights.one_bit else "real", experiment.coding.n_steps
     if not dataset.classes:
         return _regression(prediction, dataset, n_steps, "trained model", seconds)
-    operators: Any = model.operators if isinstance(model, SpikeTrainNetwork) else None
-    work = _work(operators, n_steps, experiment.coding, dataset.test_inputs)
+    images = dataset.test_inputs
+    work = work_of(model, images.reshape(len(images), -1) if isinstance(images, np.ndarray) else None)
     found = _figures(prediction, dataset, n_steps, kind, "trained model", seconds, work)
     return found | _uncertainty.measure(prediction, dataset, (), strange, predict)
-
-
-def _work(operators: Any, n_steps: int, coding: Any, inputs: Any) -> dict[str, float]:
-    """What `summarise` wants to know of a network of spike trains; nothing of another."""
-    from bitspike.coding import Direct
-    from bitspike.metrics.spikes import train_work
-
-    if operators is None:
-        return {}
-    direct = isinstance(coding, Direct)
-    return train_work(operators, n_steps, inputs.reshape(len(inputs), -1) if direct else None)
 
 
 def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:

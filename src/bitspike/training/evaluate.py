@@ -29,7 +29,6 @@ from bitspike.metrics.robustness import (
     jitter_curve,
     jitter_trains,
 )
-from bitspike.metrics.spikes import train_work
 from bitspike.metrics.summary import summarise
 from bitspike.ops.spike_train.signals import Spikes, unpack
 from bitspike.training.deciding import BATCH, compare, predict_all
@@ -39,6 +38,7 @@ from bitspike.training.randomness import generator
 from bitspike.training.run_folder import RunFolder
 from bitspike.training.surface import surface
 from bitspike.training.uncertainty import Judged, measure
+from bitspike.training.work import work_of
 
 N_DISTURBED = 1000
 LOST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -73,12 +73,10 @@ def evaluate(
     shown = _one(model)
     arrays |= examples(shown, raw, inputs, labels, prediction)
     extra: dict[str, Any] = {}
-    work: dict[str, float] = {}
     if isinstance(shown, SpikeTrainNetwork):
         extra["layers"], counts = activity(shown, inputs)
         arrays |= counts
-        direct = isinstance(experiment.coding, Direct)
-        work = train_work(shown.operators, shown.n_steps, inputs if direct else None)
+    work = work_of(model, inputs)
     kind: Any = "binary" if experiment.weights.one_bit else "real"
     summary = summarise(prediction, labels, experiment.coding.n_steps, kind, **work)
     curves = _robustness(experiment, model, shown, inputs, labels)
