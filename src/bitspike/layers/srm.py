@@ -145,7 +145,7 @@ class SRMNetwork(nn.Module):
             raise UsageError(
                 "a network of spike response neurons wants spikes; set coding to Poisson or EventBins"
             )
-        return unpack(spikes, torch.uint8).transpose(0, 1).contiguous()
+        return unpack(spikes, torch.uint8).transpose(0, 1)
 
     @torch.no_grad()
     def run(self, inputs: Any) -> Iterator[tuple[Tensor, list[Tensor]]]:

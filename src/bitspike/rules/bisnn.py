@@ -112,7 +112,8 @@ class BiSNN:
         learned = [network.learned(index, adam) for index in range(len(layers))]
         count = int(adam[network.latents[0]]["step"]) if adam is not None else 0
         burn_in = max(network.burn_in, len(layers))
-        loss, read, firing = torch.zeros(()), torch.zeros(()), [torch.zeros(()) for _ in layers]
+        loss, read = torch.zeros(()), torch.zeros(())
+        spikes = [states[0].p.new_zeros((n, layer.n_out)) for layer in layers]
         for t, x in enumerate(window):
             learns = t >= burn_in
             update = self._update(network, optimiser.param_groups[0]["lr"], count)
@@ -122,7 +123,7 @@ class BiSNN:
                     layer, states[index], x, learned[index], target if learns else None, update, key
                 )
                 x = out.spikes
-                firing[index] = firing[index] + x.mean()
+                spikes[index] += x
             if learns:
                 count += 1
                 loss, read = loss + out.losses.sum(), read + out.readout
@@ -131,7 +132,7 @@ class BiSNN:
                 adam[latent]["step"].fill_(count)
         labels = (read[:, 0] > 0).long() if network.n_readouts == 1 else read.argmax(1)
         correct = None if network.n_classes == 1 else int((labels == batch.labels).sum())
-        shares = tuple(float(total) / len(window) * n for total in firing)
+        shares = tuple(float(count.mean()) / len(window) * n for count in spikes)
         return StepReport(float(loss) / (len(window) - burn_in), n, correct, shares)
 
     def end_epoch(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:

@@ -16,13 +16,9 @@ from torch import Tensor
 from bitspike import _native
 from bitspike.errors import BackendError, UsageError
 from bitspike.ops.spike_train.operators import Dense
-from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update
+from bitspike.ops.srm.step import Latents, Layer, Out, State, Target, Update
 
 KINDS = ("real", "straight-through", "hard", "relaxed")
-
-Learned = tuple[
-    NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None
-]
 
 
 def step(
@@ -49,7 +45,6 @@ def step(
     if target is not None:
         values = target.values.contiguous()
         classes, targets = (values.numpy(), None) if target.is_class else (None, _array(values, "target"))
-    moments = latents.moments or (None, None)
     neuron = layer.neuron
     try:
         fired, spikes, read, losses = _native.srm_step(
@@ -58,10 +53,8 @@ def step(
             _array(state.r, "R"),
             _array(state.s.contiguous(), "S"),
             _input(x),
-            _learned(latents.weight, latents.prior, moments[0]),
-            None if latents.bias is None else _learned(latents.bias, latents.prior_bias, moments[1]),
-            layer.readout.to(torch.int8).contiguous().numpy(),
-            layer.readout_bias.to(torch.int8).contiguous().numpy(),
+            *latents.arrays,
+            *layer.signs,
             classes,
             targets,
             _map(layer),
@@ -109,20 +102,6 @@ def _input(x: Tensor) -> NDArray[np.uint8] | NDArray[np.float32]:
         x = x.to(torch.float32)
     values: NDArray[np.uint8] = x.detach().contiguous().numpy()
     return values
-
-
-def _rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values.reshape(-1, values.shape[-1]) if values.ndim > 2 else values
-
-
-def _learned(latent: Tensor, prior: Tensor | float, moments: Moments | None) -> Learned:
-    """A tensor, its prior and moments as arrays `(fan-in, n_out)` or `(n_out,)`."""
-    return (
-        _rows(_array(latent, "the latents")),
-        _rows(_array(prior, "the prior")) if isinstance(prior, Tensor) else None,
-        None if moments is None else _rows(_array(moments.mean, "the mean")),
-        None if moments is None else _rows(_array(moments.square, "the mean square")),
-    )
 
 
 def _rule(update: Update, latents: Latents) -> tuple[float, ...]:

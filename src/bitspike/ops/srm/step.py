@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bitspike.errors import UsageError
+from bitspike.errors import BackendError, UsageError
 from bitspike.ops.spike_train.operators import Conv, Dense
 from bitspike.ops.srm.neuron import SRMNeuron
 
@@ -37,6 +40,14 @@ class Layer:
     readout: Tensor
     readout_bias: Tensor
 
+    @cached_property
+    def signs(self) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """Readout and its bias as numpy arrays, for kernels: made once."""
+        readout, bias = (
+            part.to(torch.int8).contiguous().numpy() for part in (self.readout, self.readout_bias)
+        )
+        return readout, bias
+
     @property
     def n_out(self) -> int:
         """Neurons after pooling."""
@@ -51,6 +62,11 @@ class Layer:
     def readout_scale(self) -> float:
         """1/sqrt(n_out)."""
         return 1 / math.sqrt(self.n_out)
+
+
+Learned = tuple[
+    Any, Any, Any, Any
+]  # latents, prior, mean and square of the gradient; None where there is none
 
 
 class State(NamedTuple):
@@ -88,6 +104,31 @@ class Latents:
     prior: Tensor | float = 0.0
     prior_bias: Tensor | float = 0.0
     moments: tuple[Moments, Moments | None] | None = None
+
+    @cached_property
+    def arrays(self) -> tuple[Learned, Learned | None]:
+        """The memory of weights and biases as numpy arrays `(fan-in, n)` and `(n,)`, for kernels: taken once."""
+        mean, square = self.moments[0] if self.moments else (None, None)
+        weight = _views(self.weight, self.prior, mean, square)
+        if self.bias is None:
+            return weight, None
+        of_bias = self.moments[1] if self.moments else None
+        mean, square = of_bias or (None, None)
+        return weight, _views(self.bias, self.prior_bias, mean, square)
+
+
+def _views(*tensors: Tensor | float | None) -> Learned:
+    one, two, three, four = (_rows(tensor) if isinstance(tensor, Tensor) else None for tensor in tensors)
+    return one, two, three, four
+
+
+def _rows(tensor: Tensor) -> NDArray[np.float32]:
+    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+        raise BackendError(
+            f"latents are {tensor.dtype}; the native online step takes contiguous float32; use backend=reference"
+        )
+    values: NDArray[np.float32] = tensor.detach().numpy()
+    return values.reshape(-1, values.shape[-1]) if values.ndim > 2 else values
 
 
 @dataclass(frozen=True)
