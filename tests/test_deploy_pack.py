@@ -177,5 +177,5 @@ def test_a_committee_is_packed_with_all_its_members(average: Any) -> None:
     expected = predict(images)
     np.testing.assert_allclose(packed.predict_proba(images), expected.probabilities, rtol=1e-6)
     np.testing.assert_array_equal(packed.member_probabilities(images).swapaxes(0, 1), expected.members)
-    with pytest.raises(UsageError, match=r"--predict.mode committee"):
+    with pytest.raises(UsageError, match=r"pack a committee"):
         pack(Ensemble(bisnn("bernoulli", 4), 3), Named(), "abcd", (6, 6))  # type: ignore[arg-type]
