@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from bitspike.errors import UsageError
 from bitspike.layers.anytime import check_times
 from bitspike.layers.signal import signal
 from bitspike.ops import backend as backends
+from bitspike.ops.committee import logarithm
 from bitspike.ops.packed_srm.native import NativeSRM
 from bitspike.ops.packed_srm.network import SRMPacked, from_weights
 from bitspike.ops.packed_trains.network import snap
@@ -32,8 +32,6 @@ from bitspike.ops.srm import elementary, reference
 from bitspike.ops.srm.step import Latents, Layer, Moments, Target, neurons
 from bitspike.settings import SRM
 from bitspike.weights import Weights
-
-LEAST = 1e-30  # probabilities below it count as it where their logarithm is taken
 
 
 class SRMNetwork(nn.Module):
@@ -202,7 +200,7 @@ class SRMNetwork(nn.Module):
     def _calibrated(self, p: Tensor) -> Tensor:
         if self.n_classes == 1:
             return p
-        return (logarithm(p).double() / float(self.temperature)).softmax(1).float()
+        return (_logarithm(p).double() / float(self.temperature)).softmax(1).float()
 
     def packed(self) -> SRMPacked:
         """The network as numpy values: sign bits or float32 weights, and the neurons' constants."""
@@ -247,7 +245,7 @@ class SRMNetwork(nn.Module):
             decision_time=torch.full((n,), self.n_steps - 1),
             silent=torch.zeros(n, dtype=torch.bool),
             tied=p == p.amax(1, keepdim=True),
-            potentials=p if self.n_classes == 1 else logarithm(p),
+            potentials=p if self.n_classes == 1 else _logarithm(p),
             n_spikes=torch.stack([count.sum(1) for count in whole]).sum(0),
             n_synops=sum(
                 (c @ fan for c, fan in zip(whole, fans, strict=True)), torch.zeros(n, dtype=torch.int64)
@@ -264,7 +262,6 @@ class SRMNetwork(nn.Module):
             latent.copy_(torch.from_numpy(snap(latent.numpy(force=True))))
 
 
-def logarithm(p: Tensor) -> Tensor:
-    """ln p, float32, taken in float64 by numpy: the same bits in the packed engine; below 1e-30 it is ln 1e-30."""
-    values = np.log(np.clip(p.double().numpy(force=True), LEAST, None)).astype(np.float32)
-    return torch.from_numpy(values)
+def _logarithm(p: Tensor) -> Tensor:
+    """ln p by the packed engine's own function: the same bits."""
+    return torch.from_numpy(logarithm(p.numpy(force=True)))

@@ -34,16 +34,7 @@ def accuracy_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
 
 def loss_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
     """Training loss; None where no epoch has it."""
-    x, y = _series(epochs, "loss")
-    if not len(x):
-        return None
-    with style():
-        figure = new_figure()
-        axes = figure.add_subplot()
-        axes.plot(x, y, color=BLUE, marker="o", markersize=2.5)
-        axes.set_ylim(bottom=0 if min(y) >= 0 else None)
-        _epochs(axes, "training loss")
-        return to_svg(figure, "loss-per-epoch", "Training loss per epoch")
+    return _curve(epochs, "loss", "training loss", "loss-per-epoch", "Training loss per epoch")
 
 
 def firing_per_epoch(epochs: Sequence[dict[str, Any]], n_hidden: int) -> str | None:
@@ -68,30 +59,31 @@ def firing_per_epoch(epochs: Sequence[dict[str, Any]], n_hidden: int) -> str | N
 
 def error_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
     """Root mean square error of a regression on validation data."""
-    x, y = _series(epochs, "validation_rmse")
-    if not len(x):
-        return None
-    with style():
-        figure = new_figure()
-        axes = figure.add_subplot()
-        axes.plot(x, y, color=BLUE, marker="o", markersize=2.5)
-        axes.set_ylim(bottom=0)
-        _epochs(axes, "validation RMSE")
-        return to_svg(figure, "error-per-epoch", "Root mean square error on validation data per epoch")
+    title = "Root mean square error on validation data per epoch"
+    return _curve(epochs, "validation_rmse", "validation RMSE", "error-per-epoch", title)
 
 
 def decided_per_epoch(epochs: Sequence[dict[str, Any]]) -> str | None:
     """How decided a posterior is: the mean of |tanh w|, 0 where +1 and -1 are equally likely, 1 where all are fixed."""
-    x, y = _series(epochs, "decided")
+    label, title = "mean |tanh w| of the synapses", "How decided the posterior is per epoch"
+    return _curve(epochs, "decided", label, "decided-per-epoch", title, GREEN, 1.02)
+
+
+def _curve(
+    epochs: Sequence[dict[str, Any]], key: str, label: str, name: str, title: str, colour: str = BLUE,
+    top: float | None = None,
+) -> str | None:  # fmt: skip
+    """One figure of every epoch, from 0 up unless it falls below; None where no epoch has it."""
+    x, y = _series(epochs, key)
     if not len(x):
         return None
     with style():
         figure = new_figure()
         axes = figure.add_subplot()
-        axes.plot(x, y, color=GREEN, marker="o", markersize=2.5)
-        axes.set_ylim(0, 1.02)
-        _epochs(axes, "mean |tanh w| of the synapses")
-        return to_svg(figure, "decided-per-epoch", "How decided the posterior is per epoch")
+        axes.plot(x, y, color=colour, marker="o", markersize=2.5)
+        axes.set_ylim(bottom=0 if min(y) >= 0 else None, top=top)
+        _epochs(axes, label)
+        return to_svg(figure, name, title)
 
 
 def tasks_per_epoch(epochs: Sequence[dict[str, Any]], tasks: Sequence[str], planned: int) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +14,7 @@ from bitspike.contracts import Batch, Prediction, Rule, chunks
 from bitspike.experiment import Experiment
 from bitspike.layers.committee import Committee, Ensemble
 from bitspike.layers.posterior import draw, mode
-from bitspike.metrics.calibration import (
-    fit_temperature,
-)
+from bitspike.metrics.calibration import fit_temperature
 from bitspike.settings import Predict
 
 BATCH = 1000
@@ -84,13 +83,12 @@ def compare(
     calibrated by themselves on the validation data.
     """
     settings = experiment.predict
+    ensemble, committee = (replace(settings, mode="ensemble"), replace(settings, mode="committee"))
     ways: dict[str, Callable[[], nn.Module]] = {
         "map": lambda: mode(posterior),
         "draw": lambda: draw(posterior, noise),
-        "ensemble": lambda: Ensemble(copy.deepcopy(posterior), settings.draws, settings.average),
-        "committee": lambda: Committee(
-            [draw(posterior, noise) for _ in range(settings.draws)], settings.average
-        ),
+        "ensemble": lambda: decider(ensemble, copy.deepcopy(posterior), noise),  # calibrated in place
+        "committee": lambda: decider(committee, posterior, noise),
     }
     found: dict[str, nn.Module] = {}
     for name, make in ways.items():

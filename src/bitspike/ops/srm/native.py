@@ -16,7 +16,7 @@ from torch import Tensor
 from bitspike import _native
 from bitspike.errors import BackendError, UsageError
 from bitspike.ops.spike_train.operators import Dense
-from bitspike.ops.srm.step import Latents, Layer, Out, State, Target, Update
+from bitspike.ops.srm.step import Latents, Layer, Out, State, Target, Update, memory
 
 KINDS = ("real", "straight-through", "hard", "relaxed")
 
@@ -44,14 +44,14 @@ def step(
     classes, targets = None, None
     if target is not None:
         values = target.values.contiguous()
-        classes, targets = (values.numpy(), None) if target.is_class else (None, _array(values, "target"))
+        classes, targets = (values.numpy(), None) if target.is_class else (None, memory(values, "target"))
     neuron = layer.neuron
     try:
         fired, spikes, read, losses = _native.srm_step(
-            _array(state.p, "P"),
-            _array(state.q, "Q"),
-            _array(state.r, "R"),
-            _array(state.s.contiguous(), "S"),
+            memory(state.p, "P"),
+            memory(state.q, "Q"),
+            memory(state.r, "R"),
+            memory(state.s.contiguous(), "S"),
             _input(x),
             *latents.arrays,
             *layer.signs,
@@ -83,16 +83,6 @@ def _map(layer: Layer) -> tuple[int, int, int, int, int, int]:
     if isinstance(op, Dense):
         return 1, 1, op.n_in, 1, 0, 1
     return op.height, op.width, op.channels, op.size, op.padding, layer.pool
-
-
-def _array(tensor: Tensor, name: str) -> NDArray[np.float32]:
-    """The memory of a float32 tensor, not a copy."""
-    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
-        raise BackendError(
-            f"{name} is {tensor.dtype}; the native online step takes contiguous float32; use backend=reference"
-        )
-    values: NDArray[np.float32] = tensor.detach().numpy()
-    return values
 
 
 def _input(x: Tensor) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -64,9 +64,8 @@ class Layer:
         return 1 / math.sqrt(self.n_out)
 
 
-Learned = tuple[
-    Any, Any, Any, Any
-]  # latents, prior, mean and square of the gradient; None where there is none
+# Latents, prior, mean and square of the gradient as arrays; None where there is none.
+Learned = tuple[Any, Any, Any, Any]
 
 
 class State(NamedTuple):
@@ -123,12 +122,18 @@ def _views(*tensors: Tensor | float | None) -> Learned:
 
 
 def _rows(tensor: Tensor) -> NDArray[np.float32]:
+    values = memory(tensor, "a latent")
+    return values.reshape(-1, values.shape[-1]) if values.ndim > 2 else values
+
+
+def memory(tensor: Tensor, name: str) -> NDArray[np.float32]:
+    """The memory of a contiguous float32 tensor, not a copy; of another `BackendError`."""
     if tensor.dtype != torch.float32 or not tensor.is_contiguous():
         raise BackendError(
-            f"latents are {tensor.dtype}; the native online step takes contiguous float32; use backend=reference"
+            f"{name} is {tensor.dtype}; the native online step takes contiguous float32; use backend=reference"
         )
     values: NDArray[np.float32] = tensor.detach().numpy()
-    return values.reshape(-1, values.shape[-1]) if values.ndim > 2 else values
+    return values
 
 
 @dataclass(frozen=True)
