@@ -16,7 +16,7 @@ from jaxtyping import install_import_hook
 
 # Shapes and types at the borders of these rooms are checked while tests run.
 install_import_hook(
-    ["bitspike.contracts", "bitspike.layers", "bitspike.ops.first_spike.function"], "beartype.beartype"
+    ["bitspike.contracts", "bitspike.networks", "bitspike.ops.first_spike.function"], "beartype.beartype"
 )
 
 

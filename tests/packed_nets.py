@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.ops.packed.network import Decisions, PackedLayer, PackedNetwork
+from bitspike.packed.decisions import Decisions
+from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
 
 
 def random_network(
@@ -17,19 +18,21 @@ def random_network(
     n_steps: int = 16,
     delay: int = 0,
     level: float = 0.5,
-) -> PackedNetwork:
+) -> FirstSpikePacked:
     """`kinds` has a letter per layer, b or r; thresholds lie about `level` standard deviations up."""
     layers = []
     for kind, n_in, n_out in zip(kinds, widths[:-1], widths[1:], strict=True):
         thresholds = (rng.normal(level, 0.3, n_out) * np.sqrt(n_in)).astype(np.float32)
         if kind == "b":
-            layers.append(PackedLayer.binary(rng.random((n_in, n_out)) < 0.5, thresholds))
+            layers.append(FirstSpikePackedLayer.binary(rng.random((n_in, n_out)) < 0.5, thresholds))
         else:
-            layers.append(PackedLayer.real(np.round(rng.normal(0, 1, (n_in, n_out)) * 256) / 256, thresholds))
-    return PackedNetwork(tuple(layers), n_steps, delay)
+            layers.append(
+                FirstSpikePackedLayer.real(np.round(rng.normal(0, 1, (n_in, n_out)) * 256) / 256, thresholds)
+            )
+    return FirstSpikePacked(tuple(layers), n_steps, delay)
 
 
-def random_times(rng: np.random.Generator, n: int, network: PackedNetwork) -> np.ndarray[Any, Any]:
+def random_times(rng: np.random.Generator, n: int, network: FirstSpikePacked) -> np.ndarray[Any, Any]:
     """Dense, sparse, all-black and all-at-once inputs."""
     times = rng.integers(0, network.n_steps + 1, (n, network.n_in)).astype(np.int16)
     times[n // 3 :][rng.random(times[n // 3 :].shape) < 0.8] = network.n_steps

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.ops.packed_srm.network import SRMPacked, from_weights
-from bitspike.ops.spike_train.operators import Conv, Dense
+from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm.neuron import SRMNeuron
+from bitspike.packed.srm.network import SRMPacked, from_weights
 
 Shape = list[tuple[Dense | Conv, int]]  # operator, pool
 

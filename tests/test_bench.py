@@ -14,10 +14,10 @@ from bitspike.bench.timing import alternate
 from bitspike.bench.training import epoch, steps, training
 from bitspike.bench.uncertain import bisnn_inference, committees
 from bitspike.coding import Direct, Poisson
-from bitspike.layers.spike_train import SpikeTrainNetwork
-from bitspike.layers.srm import SRMNetwork
-from bitspike.ops.spike_train.function import Macro
-from bitspike.ops.spike_train.signals import Current, pack
+from bitspike.networks.lif import LIFNetwork
+from bitspike.networks.srm import SRMNetwork
+from bitspike.ops.lif.function import Macro
+from bitspike.ops.lif.signals import Current, pack
 from bitspike.ops.srm import reference
 from bitspike.ops.srm.step import State, Target, Update
 from bitspike.settings import SRM
@@ -58,7 +58,7 @@ def test_rivals_take_turns():
 def test_dense_rival_is_the_same_rule(coding):
     generator = torch.Generator().manual_seed(1)
     wanted = experiment(coding, hidden=20)
-    model = SpikeTrainNetwork(
+    model = LIFNetwork(
         (30,), 4, coding, wanted.network, wanted.weights, generator, backend="reference"
     ).double()
     for latent in model.latents:

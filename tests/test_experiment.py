@@ -17,7 +17,7 @@ from bitspike.experiment import Data, Experiment, Training
 from bitspike.recipes.bnn import bnn_digits, bnn_fashion, bnn_mnist
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.settings import Network, Optimizer
+from bitspike.settings import IF, Optimizer
 from bitspike.weights import Weights
 
 positive = st.floats(min_value=1e-9, max_value=1e9)
@@ -30,7 +30,7 @@ common: dict[str, Any] = {
     "name": st.text(),
     "data": st.builds(Data, st.text(), st.none() | st.text(), open_share),
     "augment": st.builds(Augment, share, open_share, share, share, share, st.booleans()),
-    "network": st.builds(Network, hidden, st.just(0)),
+    "network": st.builds(IF, hidden, st.just(0)),
     "optimizer": st.builds(
         Optimizer, st.sampled_from(["adam", "sgd"]), positive, positive, positive, share,
         st.sampled_from(["cosine", "exponential", "constant"]), open_share,
@@ -155,7 +155,7 @@ def test_step_sizes_that_are_no_numbers_are_refused(number: str) -> None:
         (lambda: Training(batch_size=0), "batch_size"),
         (lambda: Training(max_silent=1.5), "max_silent"),
         (lambda: Training(evaluate_every=0), "evaluate_every"),
-        (lambda: Network(hidden=(3, 0)), "hidden"),
+        (lambda: IF(hidden=(3, 0)), "hidden"),
         (lambda: Optimizer(lr=0.0), "lr"),
         (lambda: Optimizer(final=0.0), "final"),
         (lambda: Weights(hidden=(1.0, -1.0)), "hidden"),

@@ -24,7 +24,7 @@ WITHOUT_TORCH = (
     "bitspike.errors",
     "bitspike.coding",
     "bitspike.data",
-    "bitspike.deploy.engine",
+    "bitspike.deploy.load",
     "bitspike.cli",
 )
 BLOCK = """

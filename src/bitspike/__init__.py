@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bitspike.deploy.engine import PackedModel, load
+    from bitspike.deploy.load import PackedModel, load
     from bitspike.experiment import Experiment
     from bitspike.training import train
 
@@ -17,8 +17,8 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Experiment": "bitspike.experiment",
-    "PackedModel": "bitspike.deploy.engine",
-    "load": "bitspike.deploy.engine",
+    "PackedModel": "bitspike.deploy.load",
+    "load": "bitspike.deploy.load",
     "train": "bitspike.training",
 }
 

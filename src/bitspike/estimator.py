@@ -24,7 +24,7 @@ from bitspike.deploy.pack import pack, save
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Training
 from bitspike.recipes.first_spike_race import bs4nn_digits, s4nn_digits
-from bitspike.settings import Network
+from bitspike.settings import IF
 
 FEW_FEATURES = 16
 FEW_SAMPLES = 300
@@ -126,7 +126,7 @@ class BitspikeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             name="estimator",
             augment=Augment(),
             coding=FirstSpike(self.n_steps),
-            network=Network(hidden=tuple(int(width) for width in self.hidden)),
+            network=IF(hidden=tuple(int(width) for width in self.hidden)),
             optimizer=replace(recipe.optimizer, lr=lr),
             training=Training(epochs=self.epochs, batch_size=self.batch_size),
             seed=seed,

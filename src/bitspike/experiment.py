@@ -23,8 +23,10 @@ from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import LIF, SRM, Network, Optimizer, Predict
+from bitspike.settings import IF, LIF, SRM, Optimizer, Predict
 from bitspike.weights import Weights
+
+ALIASES = {"Network": "IF"}  # names of older files
 
 
 def _require(condition: bool, message: str) -> None:
@@ -112,7 +114,7 @@ class Experiment:
     data: Data = field(default_factory=Data)
     augment: Augment | Distortion = field(default_factory=Augment)
     coding: FirstSpike | Pixel | Direct | Poisson | EventBins | Cochlea = field(default_factory=FirstSpike)
-    network: Network | LIF | SRM = field(default_factory=Network)
+    network: IF | LIF | SRM = field(default_factory=IF)
     weights: Weights = field(default_factory=Weights)
     rule: FirstSpikeRace | S4NN | BNN | HM2BP | BiSNN = field(default_factory=FirstSpikeRace)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -184,13 +186,14 @@ def _decode(kind: Any, tree: Any, where: str) -> Any:
             return _decode(next(m for m in members if m is not type(None)), tree, where)
         kinds: dict[Any, Any] = {getattr(m, "__name__", ""): m for m in classes}
         named = tree.get("kind") if isinstance(tree, dict) else None
+        named = ALIASES.get(named, named) if isinstance(named, str) else named
         if not isinstance(named, str) or named not in kinds:
             raise UsageError(f"{where}: kind {named!r} is unknown; one of {sorted(kinds)}")
         return _decode(kinds[named], tree, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         names = {f.name for f in dataclasses.fields(kind)}
         tag = {"kind"} - names  # `Weights` has a field of that name, which stands in its place
-        if not isinstance(tree, dict) or (tag and tree.get("kind") != kind.__name__):
+        if not isinstance(tree, dict) or (tag and ALIASES.get(tree["kind"], tree["kind"]) != kind.__name__):
             raise UsageError(f"{where}: expected an object of kind {kind.__name__}")
         hints = typing.get_type_hints(kind)
         given = set(tree) - tag

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitspike.errors import UsageError
-from bitspike.ops.spike_train.neuron import Neuron
-from bitspike.ops.spike_train.operators import Conv, Dense, Operator, Pool
+from bitspike.ops.lif.neuron import Neuron
+from bitspike.ops.operators import Conv, Dense, Operator, Pool
 from bitspike.ops.srm.neuron import SRMNeuron
 
 LAYER = re.compile(r"([1-9]\d*)|([1-9]\d*)C([1-9]\d*)(?:p(\d+))?|P([1-9]\d*)")
 
 
 @dataclass(frozen=True)
-class Network:
+class IF:
     """Widths of the hidden layers, and steps that a spike takes from layer to layer (0, or 1 as in the S4NN papers)."""
 
     hidden: tuple[int, ...] = (600,)
@@ -27,10 +27,10 @@ class Network:
             raise UsageError(f"network.hidden is {self.hidden}; every layer needs at least one neuron")
 
 
-def layered(network: Network | LIF | SRM, rule: str) -> Network:
+def layered(network: IF | LIF | SRM, rule: str) -> IF:
     """The network of a rule that trains plain dense layers; another kind raises `UsageError`."""
-    if not isinstance(network, Network):
-        raise UsageError(f"rule {rule} knows no {type(network).__name__}; set network to Network")
+    if not isinstance(network, IF):
+        raise UsageError(f"rule {rule} knows no {type(network).__name__}; set network to IF")
     return network
 
 

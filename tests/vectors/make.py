@@ -13,14 +13,14 @@ import numpy as np
 import safetensors.numpy
 
 from bitspike.coding import Direct, EventBins, Poisson, SpikeList, time_table
-from bitspike.deploy.format import Contents, write
-from bitspike.deploy.train_format import TrainContents
-from bitspike.ops.packed.network import PackedLayer, PackedNetwork
-from bitspike.ops.packed.reference import decide, decide_pixels
-from bitspike.ops.packed_trains import reference as trains
-from bitspike.ops.packed_trains.network import TrainNetwork, from_weights
-from bitspike.ops.spike_train.neuron import Neuron
-from bitspike.ops.spike_train.operators import Conv, Dense, Operator, Pool
+from bitspike.ops.lif.neuron import Neuron
+from bitspike.ops.operators import Conv, Dense, Operator, Pool
+from bitspike.packed.file import Contents, write
+from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
+from bitspike.packed.first_spike.reference import decide, decide_pixels
+from bitspike.packed.lif import reference as trains
+from bitspike.packed.lif.file import TrainContents
+from bitspike.packed.lif.network import LIFPacked, from_weights
 
 
 def numbers(n: int, seed: int) -> np.ndarray:
@@ -32,15 +32,15 @@ def numbers(n: int, seed: int) -> np.ndarray:
     return np.array(values)
 
 
-def binary(n_in: int, n_out: int, low: int, high: int, seed: int) -> PackedLayer:
+def binary(n_in: int, n_out: int, low: int, high: int, seed: int) -> FirstSpikePackedLayer:
     draws = numbers(n_in * n_out + n_out, seed)
     thresholds = low + draws[n_in * n_out :] % (2 * (high - low) + 1) / 2
-    return PackedLayer.binary((draws[: n_in * n_out] % 2 == 1).reshape(n_in, n_out), thresholds)
+    return FirstSpikePackedLayer.binary((draws[: n_in * n_out] % 2 == 1).reshape(n_in, n_out), thresholds)
 
 
-def real(n_in: int, n_out: int, threshold: float, seed: int) -> PackedLayer:
+def real(n_in: int, n_out: int, threshold: float, seed: int) -> FirstSpikePackedLayer:
     weights = (numbers(n_in * n_out, seed) % 257 - 100).reshape(n_in, n_out) / 64
-    return PackedLayer.real(weights, np.full(n_out, threshold))
+    return FirstSpikePackedLayer.real(weights, np.full(n_out, threshold))
 
 
 def images(n: int, n_in: int, seed: int) -> np.ndarray:
@@ -54,7 +54,7 @@ def images(n: int, n_in: int, seed: int) -> np.ndarray:
 
 def train_network(
     operators: list[Operator], neurons: list[Neuron], binary: bool, coding: object, n_steps: int, seed: int
-) -> TrainNetwork:
+) -> LIFPacked:
     weights: list[np.ndarray | None] = []
     for index, op in enumerate(operators):
         shape = op.weight_shape
@@ -119,19 +119,19 @@ def main(folder: Path) -> None:
     digits = tuple(str(i) for i in range(10))
     models = {
         "tiny": Contents(
-            PackedNetwork((binary(4, 9, 0, 1, 1), binary(9, 2, 0, 1, 2)), 4),
+            FirstSpikePacked((binary(4, 9, 0, 1, 1), binary(9, 2, 0, 1, 2)), 4),
             "first_spike", (2, 2), ("no", "yes"),
         ),
         "digits": Contents(
-            PackedNetwork((binary(64, 70, 2, 9, 3), binary(70, 10, 3, 6, 4)), 16),
+            FirstSpikePacked((binary(64, 70, 2, 9, 3), binary(70, 10, 3, 6, 4)), 16),
             "first_spike", (8, 8), digits, 1.75, "vector",
         ),
         "mixed": Contents(
-            PackedNetwork((real(35, 20, 4.0, 5), binary(20, 17, 0, 3, 6), real(17, 3, 2.5, 7)), 256, delay=1),
+            FirstSpikePacked((real(35, 20, 4.0, 5), binary(20, 17, 0, 3, 6), real(17, 3, 2.5, 7)), 256, delay=1),
             "first_spike", (5, 7), ("red", "grün", "blau"), 0.5,
         ),
         "pixel": Contents(
-            PackedNetwork((binary(64, 33, -300, 900, 8), binary(33, 10, 0, 0, 9)), 1),
+            FirstSpikePacked((binary(64, 33, -300, 900, 8), binary(33, 10, 0, 0, 9)), 1),
             "pixel", (64,), digits, 4.0,
         ),
     }  # fmt: skip

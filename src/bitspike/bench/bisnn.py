@@ -16,7 +16,7 @@ from bitspike.coding import Poisson
 from bitspike.contracts import Batch
 from bitspike.data import Split
 from bitspike.experiment import Experiment
-from bitspike.layers.srm import SRMNetwork
+from bitspike.networks.srm import SRMNetwork
 from bitspike.recipes.bisnn import bayes_bisnn_mnist
 from bitspike.rules.bisnn import BiSNN
 from bitspike.settings import SRM

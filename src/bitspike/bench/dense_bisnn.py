@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bitspike.layers.srm import SRMNetwork
+from bitspike.networks.srm import SRMNetwork
 
 Draw = Callable[[Tensor], Tensor]
 

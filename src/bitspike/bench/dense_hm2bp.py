@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from bitspike.ops.spike_train.neuron import Neuron
+from bitspike.ops.lif.neuron import Neuron
 from bitspike.rules.hm2bp import HM2BP
 
 

@@ -15,7 +15,7 @@ from bitspike.bench.subjects import images, mlp, trained
 from bitspike.bench.timing import alternate, torch_threads
 from bitspike.contracts import Batch, encode_images
 from bitspike.data import Split
-from bitspike.deploy.engine import AnyModel
+from bitspike.deploy.load import AnyModel
 from bitspike.deploy.pack import pack
 from bitspike.experiment import Experiment
 from bitspike.recipes.first_spike_race import bs4nn_mnist

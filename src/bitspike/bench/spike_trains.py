@@ -17,7 +17,7 @@ from bitspike.coding import Direct, Poisson
 from bitspike.contracts import Batch
 from bitspike.data import Split
 from bitspike.experiment import Experiment
-from bitspike.layers.spike_train import SpikeTrainNetwork
+from bitspike.networks.lif import LIFNetwork
 from bitspike.recipes.hm2bp import hm2bp_mnist, hm2bp_mnist_cnn, hm2bp_mnist_poisson
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import LIF
@@ -55,10 +55,10 @@ def spikes_of(coding: Poisson, images: Tensor) -> Tensor:
     return torch.from_numpy(coding.trains(images.numpy())).transpose(0, 1).float().contiguous()
 
 
-def rule_step(wanted: Experiment, data: Split, n_batches: int) -> tuple[Step, SpikeTrainNetwork]:
+def rule_step(wanted: Experiment, data: Split, n_batches: int) -> tuple[Step, LIFNetwork]:
     """A training step of a network that learned from `n_batches`: its coder, rule and optimiser; and that network."""
     model, optimiser = trained(wanted, data, n_batches)
-    assert isinstance(model, SpikeTrainNetwork)
+    assert isinstance(model, LIFNetwork)
     inputs, labels = coded(wanted, data.train_inputs), torch.from_numpy(data.train_labels)
     generator, size, place = torch.Generator().manual_seed(0), wanted.training.batch_size, [0]
 
@@ -120,16 +120,14 @@ def _aim(name: str, n_steps: int, exact: float, binned: float) -> str:
     return f"{wanted}: exact {verdicts[0]}, bins {verdicts[1]}"
 
 
-def _state(model: SpikeTrainNetwork, data: Split, prefix: str) -> str:
+def _state(model: LIFNetwork, data: Split, prefix: str) -> str:
     """How the network stands that is timed: accuracy and spikes on 200 test images."""
     prediction = model.decide(torch.from_numpy(data.test_inputs[:200]).flatten(1))
     right = (prediction.labels == torch.from_numpy(data.test_labels[:200])).double().mean()
     return f"{prefix}: {right:.0%} right, {prediction.n_spikes.double().mean():.0f} spikes per image"
 
 
-def _dense_rivals(
-    coding: Direct | Poisson, model: SpikeTrainNetwork, data: Split, batch: int
-) -> dict[str, Step]:
+def _dense_rivals(coding: Direct | Poisson, model: LIFNetwork, data: Split, batch: int) -> dict[str, Step]:
     """The same shape, steps and batch in plain PyTorch and the libraries; trains are drawn before the clock starts."""
     labels, constant = torch.from_numpy(data.train_labels[:batch]), isinstance(coding, Direct)
     x = pixels(data, batch)
@@ -151,7 +149,7 @@ def _products(x: Tensor, weight: Tensor, errors: Tensor) -> None:
     torch.matmul(x.T, errors)
 
 
-def _plain_step(model: SpikeTrainNetwork, n_steps: int, x: Tensor, labels: Tensor) -> Step:
+def _plain_step(model: LIFNetwork, n_steps: int, x: Tensor, labels: Tensor) -> Step:
     weights = [latent.detach().clone() for latent in model.latents]
     optimiser = torch.optim.Adam(weights, lr=1e-2, fused=True)
     rule = HM2BP(desired=min(35.0, 0.35 * n_steps))

@@ -19,10 +19,10 @@ from bitspike.coding.first_spike import time_table
 from bitspike.contracts import Batch, Task, encode_images
 from bitspike.data import Split
 from bitspike.experiment import Experiment
-from bitspike.layers.first_spike import FirstSpikeNetwork
-from bitspike.ops.packed.native import NativeEngine
+from bitspike.networks.first_spike import FirstSpikeNetwork
 from bitspike.ops.s4nn import dense
 from bitspike.ops.s4nn.settings import StepSettings
+from bitspike.packed.first_spike.native import FirstSpikeEngine
 from bitspike.recipes.first_spike_race import bs4nn_mnist, s4nn_mnist
 from bitspike.recipes.s4nn_paper import s4nn_mnist_paper
 from bitspike.rules.s4nn import S4NN, S4NNNetwork
@@ -175,7 +175,7 @@ def steps(seconds: float = 2.0, n_batches: int = 300) -> list[dict[str, Any]]:
     )  # the one-bit network
     engines: dict[str, Step] = {}
     for n_steps in (256, 4096):
-        engine = NativeEngine(replace(network, n_steps=n_steps))
+        engine = FirstSpikeEngine(replace(network, n_steps=n_steps))
         engines[str(n_steps)] = partial(engine.run_images, pixels, time_table(n_steps), 1)
     rows += _per_steps(
         f"packed one-bit inference ({engine.isa})", alternate(engines, seconds / 2), len(pixels), source

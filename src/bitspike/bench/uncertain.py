@@ -13,7 +13,7 @@ import torch
 from bitspike.bench.inference import packed_after
 from bitspike.bench.subjects import images, trained
 from bitspike.bench.timing import alternate, torch_threads
-from bitspike.deploy.committee import CommitteeModel
+from bitspike.packed.committee import CommitteeModel
 from bitspike.recipes.bisnn import real_bisnn_mnist, st_bisnn_mnist
 from bitspike.recipes.first_spike_race import bs4nn_mnist
 

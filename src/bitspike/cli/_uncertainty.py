@@ -11,7 +11,7 @@ from bitspike.errors import UsageError
 if TYPE_CHECKING:
     from bitspike.contracts import Prediction
     from bitspike.data import Dataset
-    from bitspike.deploy.conformal import Quantiles
+    from bitspike.packed.conformal import Quantiles
 
 
 def measure(

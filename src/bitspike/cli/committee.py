@@ -14,8 +14,8 @@ from bitspike.errors import BitspikeError, DataError, UsageError
 
 if TYPE_CHECKING:
     from bitspike.data import Dataset
-    from bitspike.deploy.committee import CommitteeModel
     from bitspike.experiment import Experiment
+    from bitspike.packed.committee import CommitteeModel
 
 LEAST_COMMON = 500  # validation inputs that a temperature is fitted to, where the runs hold out so many
 
@@ -47,8 +47,8 @@ def committee(
         data_dir: folder that holds one folder per data set
     """
     from bitspike.deploy import pack as deploy
-    from bitspike.deploy.committee import CommitteeModel
-    from bitspike.deploy.engine import load
+    from bitspike.deploy.load import load
+    from bitspike.packed.committee import CommitteeModel
 
     if not members:
         raise UsageError("which members? bitspike committee RUN_OR_MODEL... -o FILE")
@@ -112,7 +112,7 @@ class _Run:
     def model(self) -> Any:
         """The run's model file; packed now where there is none."""
         from bitspike.cli.pack import pack
-        from bitspike.deploy.engine import load
+        from bitspike.deploy.load import load
 
         file = self.path / "model.bitspike"
         if not file.is_file():
@@ -121,7 +121,7 @@ class _Run:
 
     def drawn(self, draws: int) -> list[Any]:
         """Networks drawn from the run's posterior."""
-        from bitspike.layers.posterior import draw
+        from bitspike.networks.posterior import draw
         from bitspike.training.load import load_best
         from bitspike.training.randomness import generator
 
@@ -198,9 +198,9 @@ def _calibrated(model: CommitteeModel, inputs: Any, labels: Any) -> tuple[Commit
     """The committee with a temperature and conformal thresholds fitted to held-out inputs, and what was found."""
     import torch
 
-    from bitspike.deploy.committee import CommitteeModel
     from bitspike.metrics.calibration import fit_temperature
     from bitspike.metrics.conformal import conformal_grid, label_scores
+    from bitspike.packed.committee import CommitteeModel
 
     decided, truth = model.decide(inputs), torch.from_numpy(labels)
     contents = model.contents

@@ -80,7 +80,7 @@ def _packed(
     file: Path, trained_on: Data | None, data: str | None, data_dir: Path | None, backend: Backend,
     strange: Dataset | None,
 ) -> dict[str, Any]:  # fmt: skip
-    from bitspike.deploy.engine import load
+    from bitspike.deploy.load import load
     from bitspike.recipes import RECIPES
 
     packed = load(file, backend)
@@ -104,15 +104,15 @@ def _packed_work(model: Any, inputs: Any) -> dict[str, float]:
     """What `training.work.work_of` says of the trained model, said of the packed one."""
     from bitspike.coding import Direct
     from bitspike.metrics.spikes import train_work
-    from bitspike.ops.packed_srm.network import SRMPacked
-    from bitspike.ops.packed_trains.network import TrainNetwork
+    from bitspike.packed.lif.network import LIFPacked
+    from bitspike.packed.srm.network import SRMPacked
 
     members = getattr(model, "members", None)
     if members is not None:
         parts = [_packed_work(member, inputs) for member in members]
         return {name: sum(part.get(name, 0.0) for part in parts) for name in set().union(*parts)}
     network = model.network
-    if not isinstance(network, TrainNetwork | SRMPacked):
+    if not isinstance(network, LIFPacked | SRMPacked):
         return {}
     images = inputs.reshape(len(inputs), -1) if isinstance(network.coding, Direct) else None
     return train_work([layer.operator for layer in network.layers], network.n_steps, images)
@@ -161,10 +161,10 @@ def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
     """What was compared and found equal; a difference raises `BitspikeError` naming sample and quantity."""
     from bitspike.cli.pack import plain
     from bitspike.deploy import pack as deploy
-    from bitspike.deploy.engine import load
+    from bitspike.deploy.load import load
     from bitspike.deploy.srm_model import SRMModel
     from bitspike.deploy.train_model import TrainModel
-    from bitspike.ops.packed.native import instruction_sets
+    from bitspike.ops.native import instruction_sets
     from bitspike.training import load_shipped
 
     experiment, model = load_shipped(run)

@@ -35,8 +35,8 @@ def pack(
         output: file to write; default RUN/model.bitspike
     """
     from bitspike.deploy import pack as deploy
-    from bitspike.deploy.conformal import read_quantiles
     from bitspike.metrics.conformal import GRID
+    from bitspike.packed.conformal import read_quantiles
     from bitspike.report.record import read_record
     from bitspike.training import RunFolder, load_shipped
     from bitspike.training.checkpoint import load_checkpoint
@@ -81,14 +81,14 @@ def plain(experiment: Experiment, model: nn.Module) -> Callable[[Any], Any]:
     from bitspike.coding import SpikeList
     from bitspike.contracts import Prediction, chunks
     from bitspike.deploy.pack import snapped
-    from bitspike.settings import Network
+    from bitspike.settings import IF
     from bitspike.training.deciding import predict_all
     from bitspike.training.evaluate import encode
 
     exact: Any = snapped(model)
     for network in getattr(exact, "members", (exact,)):
         network.backend = "reference"
-    size = 1000 if isinstance(experiment.network, Network) else 50  # the whole window of every neuron is held
+    size = 1000 if isinstance(experiment.network, IF) else 50  # the whole window of every neuron is held
 
     def predict(inputs: Any) -> Prediction:
         coded = inputs if isinstance(inputs, SpikeList) else encode(experiment, inputs)

@@ -10,7 +10,7 @@ import tyro
 from bitspike.cli._terminal import Command, bind, table
 
 if TYPE_CHECKING:
-    from bitspike.deploy.format import AnyContents
+    from bitspike.packed.file import AnyContents
 
 
 def predict(
@@ -34,9 +34,9 @@ def predict(
         abstain: alpha: answer only where the set of classes that holds the right one with probability 1 - alpha has
             exactly one class, refuse elsewhere (docs/metrics.md, "Conformal sets")
     """
-    from bitspike.deploy import conformal
-    from bitspike.deploy.engine import load
+    from bitspike.deploy.load import load
     from bitspike.errors import UsageError
+    from bitspike.packed import conformal
 
     if not files:
         raise UsageError("which inputs? bitspike predict MODEL FILE...")

@@ -104,7 +104,7 @@ def cochleagrams(
     keep = math.exp(-1 / (smoothing * decimation))
     if _native_runs(backend):
         from bitspike import _native
-        from bitspike.ops.packed.native import default_threads
+        from bitspike.ops.native import default_threads
 
         threads, scale = default_threads(), (1 - keep) ** 2
         frames = _native.cochlea_nerve(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bitspike.data.recordings import EVENT, Events, append
 from bitspike.errors import BackendError, DataError, UsageError
 from bitspike.ops.counter import STEP, mix64
-from bitspike.ops.packed.native import default_threads
+from bitspike.ops.native import default_threads
 
 UNIT = 1 << 16  # of a log intensity of 1
 CHUNK = 1 << 20  # pixels at a time

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bitspike.deploy import conformal
 from bitspike.errors import DataError, UsageError
-from bitspike.ops.committee import softmax
-from bitspike.ops.packed.network import Array, Decisions
+from bitspike.packed import conformal
+from bitspike.packed.average import softmax
+from bitspike.packed.decisions import Array, Decisions
 
 Backend = Literal["auto", "native", "reference"]
 

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitspike.coding import EventBins
-from bitspike.deploy import format as file_format
-from bitspike.deploy.committee import CommitteeModel
-from bitspike.deploy.conformal import Quantiles
-from bitspike.deploy.engine import AnyModel, PackedModel, build
-from bitspike.deploy.format import Contents
-from bitspike.deploy.srm_format import SRMContents
+from bitspike.deploy.load import AnyModel, PackedModel, build
 from bitspike.deploy.srm_model import SRMModel
-from bitspike.deploy.train_format import TrainContents
 from bitspike.deploy.train_model import TrainModel
 from bitspike.errors import UsageError
-from bitspike.ops.committee import combine
-from bitspike.ops.packed import reference
-from bitspike.ops.packed.network import Decisions, PackedLayer, PackedNetwork
-from bitspike.ops.packed_srm import reference as srm_reference
-from bitspike.ops.packed_trains import reference as train_reference
+from bitspike.packed import file as file_format
+from bitspike.packed.average import combine
+from bitspike.packed.committee import CommitteeModel
+from bitspike.packed.conformal import Quantiles
+from bitspike.packed.decisions import Decisions
+from bitspike.packed.file import Contents
+from bitspike.packed.first_spike import reference
+from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
+from bitspike.packed.lif import reference as train_reference
+from bitspike.packed.lif.file import TrainContents
+from bitspike.packed.srm import reference as srm_reference
+from bitspike.packed.srm.file import SRMContents
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,16 +46,16 @@ def snapped(model: nn.Module) -> nn.Module:
 def pack(
     model: nn.Module, experiment: Experiment, classes: Sequence[str], input_shape: Sequence[int]
 ) -> AnyModel:
-    """Pack a trained `FirstSpikeNetwork`, `HeavisideNetwork`, `SpikeTrainNetwork`, `SRMNetwork`, or `Committee`.
+    """Pack a trained `FirstSpikeNetwork`, `HeavisideNetwork`, `LIFNetwork`, `SRMNetwork`, or `Committee`.
 
     `classes` names the outputs in order (none of a regression), `input_shape` is that of one image (recordings have
     that of their coding).
     Real weights are rounded by `snap`; the signs of binary ones are kept. A model of another class raises `UsageError`.
     """
-    from bitspike.layers.committee import Committee, Ensemble
-    from bitspike.layers.first_spike import FirstSpikeNetwork
-    from bitspike.layers.spike_train import SpikeTrainNetwork
-    from bitspike.layers.srm import SRMNetwork
+    from bitspike.networks.committee import Committee, Ensemble
+    from bitspike.networks.first_spike import FirstSpikeNetwork
+    from bitspike.networks.lif import LIFNetwork
+    from bitspike.networks.srm import SRMNetwork
     from bitspike.rules.bnn import HeavisideNetwork
 
     names, shape = tuple(str(name) for name in classes), tuple(int(size) for size in input_shape)
@@ -64,9 +65,9 @@ def pack(
         return PackedModel(
             Contents(exact.packed(), "first_spike", shape, names, _short(exact.temperature), experiment.name)
         )
-    if isinstance(model, SpikeTrainNetwork):
+    if isinstance(model, LIFNetwork):
         exact = snapped(model)
-        assert isinstance(exact, SpikeTrainNetwork)
+        assert isinstance(exact, LIFNetwork)
         shape = _shape(exact.coding, shape)
         return TrainModel(
             TrainContents(exact.packed(), shape, names, _short(exact.temperature), experiment.name)
@@ -90,17 +91,17 @@ def pack(
             threshold = np.floor(float(model.threshold(index))) if index < last else 0.0
             bound = positive.shape[0] * (255 if index == 0 else 1)
             level = np.full(positive.shape[1], np.clip(threshold, -bound - 1, bound), np.float32)
-            layers.append(PackedLayer.binary(positive, level))
+            layers.append(FirstSpikePackedLayer.binary(positive, level))
         scale = float(model.log_alphas[last].detach().exp())  # outputs are scale * U
         return PackedModel(
             Contents(
-                PackedNetwork(tuple(layers), 1, 0), "pixel", shape, names,
+                FirstSpikePacked(tuple(layers), 1, 0), "pixel", shape, names,
                 _short(model.temperature / scale), experiment.name, model.binarise,
             )
         )  # fmt: skip
     raise UsageError(
         f"a {type(model).__name__} cannot be packed; expected a FirstSpikeNetwork, a HeavisideNetwork, a "
-        "SpikeTrainNetwork, an SRMNetwork or a Committee"
+        "LIFNetwork, an SRMNetwork or a Committee"
     )
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from bitspike.deploy import srm_format
 from bitspike.deploy.train_model import SpikeModel
-from bitspike.ops.committee import logarithm, softmax
-from bitspike.ops.packed.network import Array, Decisions
-from bitspike.ops.packed_srm import reference
-from bitspike.ops.packed_srm.native import NativeSRM
+from bitspike.packed.average import logarithm, softmax
+from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.srm import file as srm_format
+from bitspike.packed.srm import reference
+from bitspike.packed.srm.native import SRMEngine
 
 
 class SRMModel(SpikeModel):
@@ -21,7 +21,7 @@ class SRMModel(SpikeModel):
     gives its values, float32 `(n,)`, as do the potentials.
     """
 
-    engine = NativeSRM
+    engine = SRMEngine
 
     def decide(self, x: Any, threads: int | None = None) -> Decisions:
         """The decisions with all that can be known about them."""

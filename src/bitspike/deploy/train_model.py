@@ -9,13 +9,13 @@ import numpy as np
 
 from bitspike.coding import EventBins, SpikeList
 from bitspike.data.recordings import EVENT, Audio, Events
-from bitspike.deploy import train_format
 from bitspike.deploy.model import Backend, Model, as_images, check_backend
 from bitspike.errors import BackendError, DataError
-from bitspike.ops.packed.native import instruction_sets
-from bitspike.ops.packed.network import Array, Decisions
-from bitspike.ops.packed_trains import reference
-from bitspike.ops.packed_trains.native import NativeTrains
+from bitspike.ops.native import instruction_sets
+from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.lif import file as train_format
+from bitspike.packed.lif import reference
+from bitspike.packed.lif.native import LIFEngine
 
 
 class SpikeModel(Model):
@@ -54,7 +54,7 @@ class TrainModel(SpikeModel):
     first axis n.
     """
 
-    engine = NativeTrains
+    engine = LIFEngine
 
     def predict(self, x: Any, threads: int | None = None) -> Array:
         """The class of each input, its index in `classes`, int64 `(n,)`."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from bitspike.contracts import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
-from bitspike.ops.spike_train.operators import Operator
+from bitspike.ops.operators import Operator
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from math import sqrt
 from bitspike.coding import Pixel
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.bnn import BNN
-from bitspike.settings import Network, Optimizer
+from bitspike.settings import IF, Optimizer
 from bitspike.weights import Weights
 
 # As defined: latents start as Glorot's, Adam goes from 1e-3 to 1e-5; alpha starts at 1/sqrt(n_in) (rules.bnn).
@@ -34,7 +34,7 @@ bnn_digits = Experiment(
     name="bnn-digits",
     data=Data("digits"),
     coding=Pixel(),
-    network=Network(hidden=(200,)),
+    network=IF(hidden=(200,)),
     weights=_glorot(64, 200, 10),
     rule=BNN(),
     optimizer=replace(_OPTIMIZER, lr=1e-2),
@@ -45,7 +45,7 @@ bnn_mnist = Experiment(
     name="bnn-mnist",
     data=Data("mnist"),
     coding=Pixel(),
-    network=Network(hidden=(600,)),
+    network=IF(hidden=(600,)),
     weights=_glorot(784, 600, 10),
     rule=BNN(),
     optimizer=_OPTIMIZER,
@@ -56,7 +56,7 @@ bnn_fashion = Experiment(
     name="bnn-fashion",
     data=Data("fashion"),
     coding=Pixel(),
-    network=Network(hidden=(1000,)),
+    network=IF(hidden=(1000,)),
     weights=_glorot(784, 1000, 10),
     rule=BNN(),
     optimizer=_OPTIMIZER,

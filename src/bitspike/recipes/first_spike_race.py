@@ -13,7 +13,7 @@ from bitspike.coding import FirstSpike
 from bitspike.data.augment import Augment
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.settings import Network, Optimizer, Predict
+from bitspike.settings import IF, Optimizer, Predict
 from bitspike.weights import Weights
 
 _HANDWRITING = Augment(rotation=8.0, scale=0.08, shear=0.08, shift=1.0, elastic=0.3)
@@ -26,7 +26,7 @@ bs4nn_digits = Experiment(
     data=Data("digits"),
     augment=replace(_HANDWRITING, shift=0.5, elastic=0.0),
     coding=FirstSpike(16),
-    network=Network(hidden=(400,)),
+    network=IF(hidden=(400,)),
     weights=Weights(),
     rule=FirstSpikeRace(tau_c=3.0, tau_h=3.0, width=8.0, theta_out=28.0),
     optimizer=Optimizer(lr=1e-2),
@@ -36,7 +36,7 @@ bs4nn_digits = Experiment(
 s4nn_digits = replace(
     bs4nn_digits,
     name="s4nn-digits",
-    network=Network(hidden=(200,)),
+    network=IF(hidden=(200,)),
     weights=_REAL,
     rule=_REAL_RACE,
     optimizer=_REAL_STEPS,
@@ -47,7 +47,7 @@ bs4nn_mnist = Experiment(
     data=Data("mnist"),
     augment=_HANDWRITING,
     coding=FirstSpike(16),
-    network=Network(hidden=(600,)),
+    network=IF(hidden=(600,)),
     weights=Weights(),
     rule=FirstSpikeRace(tau_c=4.0, tau_h=4.0, width=16.0, theta_out=36.0),
     optimizer=Optimizer(lr=1e-2),
@@ -67,7 +67,7 @@ bayes_bs4nn_mnist = replace(
 s4nn_mnist = replace(
     bs4nn_mnist,
     name="s4nn-mnist",
-    network=Network(hidden=(400,)),
+    network=IF(hidden=(400,)),
     weights=_REAL,
     rule=_REAL_RACE,
     optimizer=_REAL_STEPS,
@@ -78,7 +78,7 @@ bs4nn_fashion = Experiment(
     data=Data("fashion"),
     augment=Augment(flip=True),
     coding=FirstSpike(32),
-    network=Network(hidden=(1000,)),
+    network=IF(hidden=(1000,)),
     weights=Weights(),
     rule=FirstSpikeRace(tau_c=8.0, tau_h=6.0, width=24.0, theta_out=80.0, dropout=0.1),
     optimizer=Optimizer(lr=1e-2),

@@ -12,14 +12,14 @@ from __future__ import annotations
 from bitspike.coding import FirstSpike
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import Network, Optimizer
+from bitspike.settings import IF, Optimizer
 from bitspike.weights import Weights
 
 s4nn_mnist_paper = Experiment(
     name="s4nn-mnist-paper",
     data=Data("mnist", validation=1 / 12),
     coding=FirstSpike(n_steps=256),
-    network=Network(hidden=(400,), delay=1),
+    network=IF(hidden=(400,), delay=1),
     weights=Weights("real", hidden=(0.0, 5.0), output=(0.0, 48.0), clip=None),
     rule=S4NN(gamma=3, thresholds=(100.0, 100.0), online=True, backward_weights="post", dead_share=0.001),
     optimizer=Optimizer("sgd", lr=0.2, weight_decay=1e-6, schedule="constant"),
@@ -31,7 +31,7 @@ bs4nn_mnist_paper = Experiment(
     name="bs4nn-mnist-paper",
     data=Data("mnist", validation=1 / 12),
     coding=FirstSpike(n_steps=256),
-    network=Network(hidden=(600,), delay=1),
+    network=IF(hidden=(600,), delay=1),
     weights=Weights("binary", hidden=(0.0, 5.0), output=(0.0, 48.0), clip=None),
     rule=S4NN(
         gamma=1,

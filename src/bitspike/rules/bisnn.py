@@ -17,10 +17,10 @@ from torch import nn
 from bitspike.coding import EventBins, Poisson
 from bitspike.contracts import Batch, Prediction, StepReport, Task, chunks, unwrap
 from bitspike.errors import UsageError
-from bitspike.layers.posterior import decided
-from bitspike.layers.spike_train import maps
-from bitspike.layers.srm import SRMNetwork
 from bitspike.metrics.calibration import fit_temperature
+from bitspike.networks.lif import maps
+from bitspike.networks.posterior import decided
+from bitspike.networks.srm import SRMNetwork
 from bitspike.ops import backend as backends
 from bitspike.ops import counter, srm
 from bitspike.ops.srm.step import Kind, State, Update

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Prediction, StepReport, Task, unwrap
 from bitspike.errors import UsageError
-from bitspike.layers.decision import Readout, best_operating, candidate_shifts, decide, sweep
-from bitspike.layers.first_spike import FirstSpikeNetwork
 from bitspike.metrics.calibration import fit_temperature
+from bitspike.networks.decision import Readout, best_operating, candidate_shifts, decide, sweep
+from bitspike.networks.first_spike import FirstSpikeNetwork
 from bitspike.ops import backend as backends
 from bitspike.ops import first_spike as ops
 from bitspike.settings import layered

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from bitspike.coding import FirstSpike, Pixel, Poisson
 from bitspike.contracts import Batch, Prediction, StepReport, Task, chunks, unwrap
 from bitspike.errors import UsageError
-from bitspike.layers.spike_train import SpikeTrainNetwork, maps
 from bitspike.metrics.calibration import fit_temperature
-from bitspike.ops.spike_train.function import Macro, Micro
-from bitspike.ops.spike_train.signals import Adjoint
+from bitspike.networks.lif import LIFNetwork, maps
+from bitspike.ops.lif.function import Macro, Micro
+from bitspike.ops.lif.signals import Adjoint
 from bitspike.settings import LIF
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class HM2BP:
         coding, network = experiment.coding, experiment.network
         assert isinstance(network, LIF)
         n_inputs = coding.n_channels(task.n_inputs) if isinstance(coding, Poisson) else task.n_inputs
-        model = SpikeTrainNetwork(
+        model = LIFNetwork(
             maps(task.input_shape, coding, n_inputs), task.n_classes, coding, network, experiment.weights, generator,
             experiment.backend,
         )  # fmt: skip
@@ -258,7 +258,7 @@ def regulariser(weight: Tensor, strength: float, beta: float, limit: float) -> T
     return strength * beta * scaled * torch.exp(beta * (mean - 1))
 
 
-def _network(model: nn.Module) -> SpikeTrainNetwork:
+def _network(model: nn.Module) -> LIFNetwork:
     network = unwrap(model)
-    assert isinstance(network, SpikeTrainNetwork)
+    assert isinstance(network, LIFNetwork)
     return network

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Prediction, StepReport, Task, unwrap
 from bitspike.errors import BitspikeError, UsageError
-from bitspike.layers.first_spike import FirstSpikeNetwork
-from bitspike.layers.first_spike_times import use_native
 from bitspike.metrics.calibration import fit_temperature
-from bitspike.ops.s4nn import cpu, reference
+from bitspike.networks.first_spike import FirstSpikeNetwork
+from bitspike.ops.s4nn import native as cpu
+from bitspike.ops.s4nn import reference
+from bitspike.ops.s4nn.function import use_native
 from bitspike.ops.s4nn.settings import StepSettings
 from bitspike.settings import layered
 

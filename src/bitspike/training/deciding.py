@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from bitspike.contracts import Batch, Prediction, Rule, chunks
 from bitspike.experiment import Experiment
-from bitspike.layers.committee import Committee, Ensemble
-from bitspike.layers.posterior import draw, mode
 from bitspike.metrics.calibration import fit_temperature
+from bitspike.networks.committee import Committee, Ensemble
+from bitspike.networks.posterior import draw, mode
 from bitspike.settings import Predict
 
 BATCH = 1000

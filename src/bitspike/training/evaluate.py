@@ -17,9 +17,6 @@ from bitspike.data.cosine import min_max
 from bitspike.data.synthetic import TRAINED, regression_points, regression_scale
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
-from bitspike.layers.committee import Committee, Ensemble
-from bitspike.layers.spike_train import SpikeTrainNetwork
-from bitspike.layers.srm import SRMNetwork
 from bitspike.metrics.accuracy import accuracy
 from bitspike.metrics.quality import quality
 from bitspike.metrics.robustness import (
@@ -30,7 +27,10 @@ from bitspike.metrics.robustness import (
     jitter_trains,
 )
 from bitspike.metrics.summary import summarise
-from bitspike.ops.spike_train.signals import Spikes, unpack
+from bitspike.networks.committee import Committee, Ensemble
+from bitspike.networks.lif import LIFNetwork
+from bitspike.networks.srm import SRMNetwork
+from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.training.deciding import BATCH, compare, predict_all
 from bitspike.training.examples import activity, examples
 from bitspike.training.files import write_atomically
@@ -73,7 +73,7 @@ def evaluate(
     shown = _one(model)
     arrays |= examples(shown, raw, inputs, labels, prediction)
     extra: dict[str, Any] = {}
-    if isinstance(shown, SpikeTrainNetwork):
+    if isinstance(shown, LIFNetwork):
         extra["layers"], counts = activity(shown, inputs)
         arrays |= counts
     work = work_of(model, inputs)
@@ -204,7 +204,7 @@ def _robustness(
             ),
             "deletion": deletion_curve(predict, inputs, labels, coding.n_steps, LOST, noise),
         }
-    if not isinstance(shown, SpikeTrainNetwork | SRMNetwork):
+    if not isinstance(shown, LIFNetwork | SRMNetwork):
         return {}
     inputs, labels = inputs[:N_DISTURBED], labels[:N_DISTURBED]
 

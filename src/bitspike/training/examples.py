@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from bitspike.contracts import Prediction, chunks
 from bitspike.data.recordings import Events
-from bitspike.layers.spike_train import SpikeTrainNetwork
-from bitspike.ops.spike_train import reference
-from bitspike.ops.spike_train.signals import Spikes, unpack
+from bitspike.networks.lif import LIFNetwork
+from bitspike.ops.lif import reference
+from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.rules.hm2bp import CHUNK
 
 N_EXAMPLES = 12
@@ -44,7 +44,7 @@ def examples(
         arrays["example_images"] = torch.tensor(raw[chosen])
     elif isinstance(raw, Events):
         arrays["example_events"] = torch.from_numpy(_accumulate(raw[np.array(chosen)]))
-    if isinstance(model, SpikeTrainNetwork):
+    if isinstance(model, LIFNetwork):
         return arrays | _trains(model, inputs[chosen])
     spike_times: Any = getattr(model, "spike_times", None)
     if spike_times is not None:
@@ -56,7 +56,7 @@ def examples(
     return arrays
 
 
-def activity(model: SpikeTrainNetwork, inputs: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+def activity(model: LIFNetwork, inputs: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """How often every layer fires, one dictionary per layer from the input on, and the arrays named above.
 
     `mean_count` spikes per neuron and input; `rate` = mean_count / n_steps; `silent`: share of pairs of neuron and
@@ -98,7 +98,7 @@ def activity(model: SpikeTrainNetwork, inputs: Any) -> tuple[list[dict[str, Any]
 
 
 @torch.no_grad()
-def _trains(model: SpikeTrainNetwork, inputs: Any) -> dict[str, Tensor]:
+def _trains(model: LIFNetwork, inputs: Any) -> dict[str, Tensor]:
     signal, results = model.run(inputs)
     arrays = _raster(0, signal, model.counts(signal)) if isinstance(signal, Spikes) else {}
     last = len(results)

@@ -10,7 +10,7 @@ from torch import nn
 from bitspike.contracts import Rule, Task, encode_images
 from bitspike.errors import DataError
 from bitspike.experiment import Experiment
-from bitspike.layers.committee import Ensemble
+from bitspike.networks.committee import Ensemble
 from bitspike.training.checkpoint import Checkpoint, load_checkpoint, restore_model
 from bitspike.training.deciding import decider
 from bitspike.training.randomness import generator

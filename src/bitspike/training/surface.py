@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bitspike.contracts import Rule
 from bitspike.data.synthetic import moons_grid, moons_points
-from bitspike.layers.committee import Committee
 from bitspike.metrics.ood import mutual_information
+from bitspike.networks.committee import Committee
 from bitspike.training.deciding import predict_all
 
 SIDE = 100  # points per side of the grid

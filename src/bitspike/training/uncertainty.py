@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.contracts import Batch, Prediction, take
-from bitspike.layers.anytime import Anytime, over_time, steps_between
 from bitspike.metrics.calibration import (
     expected_calibration_error,
     fit_temperature,
@@ -28,6 +27,7 @@ from bitspike.metrics.conformal import (
 )
 from bitspike.metrics.robustness import add_noise
 from bitspike.metrics.uncertainty import ALPHAS, conformal_figures, decision_figures, ood_figures
+from bitspike.networks.anytime import Anytime, over_time, steps_between
 
 N_DRAWN = 2000  # inputs, drawn from the test set, that are disturbed or decided early
 NOISE = 1.0  # standard deviation of pixel noise, in units of white

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from bitspike.coding import Direct
-from bitspike.layers.committee import Committee, Ensemble
-from bitspike.layers.spike_train import SpikeTrainNetwork
-from bitspike.layers.srm import SRMNetwork
 from bitspike.metrics.spikes import train_work
+from bitspike.networks.committee import Committee, Ensemble
+from bitspike.networks.lif import LIFNetwork
+from bitspike.networks.srm import SRMNetwork
 
 
 def work_of(model: nn.Module, images: Any = None) -> dict[str, float]:
@@ -26,7 +26,7 @@ def work_of(model: nn.Module, images: Any = None) -> dict[str, float]:
         return {name: model.draws * value for name, value in work_of(model.posterior, images).items()}
     if isinstance(model, SRMNetwork):
         return train_work([op for op, _ in model.operators], model.n_steps)
-    if isinstance(model, SpikeTrainNetwork):
+    if isinstance(model, LIFNetwork):
         return train_work(
             model.operators, model.n_steps, images if isinstance(model.coding, Direct) else None
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitspike import _native
 from bitspike.errors import BackendError, UsageError
-from bitspike.ops.spike_train.operators import Dense
+from bitspike.ops.operators import Dense
 from bitspike.ops.srm.step import Latents, Layer, Out, State, Target, Update, memory
 
 KINDS = ("real", "straight-through", "hard", "relaxed")

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from bitspike.errors import UsageError
 from bitspike.ops import counter
-from bitspike.ops.spike_train.operators import Conv, Dense
+from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm import elementary
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitspike.errors import BackendError, UsageError
-from bitspike.ops.spike_train.operators import Conv, Dense
+from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm.neuron import SRMNeuron
 
 Kind = Literal["real", "straight-through", "hard", "relaxed"]

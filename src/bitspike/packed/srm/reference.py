@@ -1,0 +1,111 @@
+"""The slow truth of packed BiSNN inference: every step, every layer, plain numpy in float32.
+
+The filters (1) and (2) of the specification are linear and shared by a layer's inputs, so the weights are applied to
+the spikes (a whole number where they are binary), and the result is filtered per neuron behind them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bitspike.ops.operators import Dense
+from bitspike.ops.srm import elementary
+from bitspike.ops.srm.neuron import SRMNeuron
+from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.lif.reference import apply, signal
+from bitspike.packed.srm.network import SRMPacked, SRMPackedLayer, decisions, plus_minus
+
+if TYPE_CHECKING:
+    from bitspike.coding import SpikeList
+
+_AT_ONCE = 1 << 27  # neurons times steps held at a time
+
+
+class Run(NamedTuple):
+    """What a network did; `spikes` has an entry per layer, after pooling."""
+
+    over_time: Array  # (n, n_steps - burn_in, n_readouts) float32: mean probabilities up to each step
+    spikes: tuple[Array, ...]  # each (n, n_steps, n_out) bool
+    n_spikes: Array  # (n,) int64: input spikes and those of all layers, after pooling, over the whole window
+    n_synops: Array  # (n,) int64: additions those spikes cause, in the readout too
+
+
+def run(network: SRMPacked, inputs: Array | SpikeList) -> Run:
+    """Run all layers in lockstep: what a layer spikes in a step enters the next layer in the same step.
+
+    Per step, I = W x exact: a <- alpha a + b (the old b); b <- beta b + I; R <- gamma R + s; U = c (a + bias) - R;
+    s = [U >= 0], all in float32; the spikes that go on are those of the largest U of each pool. From step `burn_in` on,
+    r = (B S + b) c_ro and p_t = softmax(r) (`elementary`; one readout: sigmoid); the p_t are added in order.
+    """
+    entering, _ = signal(network, inputs)
+    n, layers = len(entering), network.layers
+    dense = [layer.dense() for layer in layers]
+    state = [np.zeros((4, n, layer.operator.n_out), np.float32) for layer in layers]
+    spikes = [np.zeros((n, network.n_steps, layer.n_out), bool) for layer in layers]
+    signs = plus_minus(network.readout, network.n_readouts)
+    offset = plus_minus(network.readout_bias, network.n_readouts)
+    total = np.zeros((n, network.n_readouts), np.float32)
+    over_time = np.empty((n, network.n_steps - network.burn_in, network.n_readouts), np.float32)
+    for t in range(network.n_steps):
+        x = entering[:, t].astype(np.float32)
+        for index, layer in enumerate(layers):
+            fires = advance(state[index], apply(layer.operator, x, dense[index]), layer, network.neuron)
+            spikes[index][:, t] = fires
+            x = fires.astype(np.float32)
+        if t >= network.burn_in:
+            read = (x @ signs + offset) * network.readout_scale
+            total += elementary.softmax(read) if network.n_readouts > 1 else elementary.sigmoid(read)
+            over_time[:, t - network.burn_in] = total / np.float32(t - network.burn_in + 1)
+    fan_out = [layer.operator.fan_out() for layer in layers]
+    fan_out.append(np.full(network.n_out, network.n_readouts, np.int64))
+    per_neuron = [train.sum(axis=1) for train in (entering, *spikes)]
+    n_spikes = np.stack([counts.sum(axis=1) for counts in per_neuron]).sum(axis=0)
+    n_synops = np.stack([counts @ fan for counts, fan in zip(per_neuron, fan_out, strict=True)]).sum(axis=0)
+    return Run(over_time, tuple(spikes), n_spikes, n_synops)
+
+
+def advance(state: Array, current: Array, layer: SRMPackedLayer, neuron: SRMNeuron) -> Array:
+    """One step of a layer's neurons; changes `state` (a, b, R, s) and returns who spikes after pooling."""
+    a, b, r, s = state
+    one = np.float32
+    a *= one(neuron.alpha)
+    a += b
+    b *= one(neuron.beta)
+    b += current
+    r *= one(neuron.gamma)
+    r += s
+    bias = layer.biases()
+    u = layer.scale * (a + np.tile(bias, a.shape[1] // len(bias))) - r
+    s[...] = u >= 0
+    op, k = layer.operator, layer.pool
+    if k == 1 or isinstance(op, Dense):
+        return np.asarray(u >= 0)
+    height, width = op.out_height // k, op.out_width // k
+    maps = u.reshape(-1, op.out_height, op.out_width, op.n_filters)[:, : height * k, : width * k]
+    pooled = maps.reshape(len(u), height, k, width, k, op.n_filters).max(axis=(2, 4))
+    return np.asarray(pooled.reshape(len(u), -1) >= 0)
+
+
+def decide(network: SRMPacked, inputs: Array | SpikeList) -> Decisions:
+    """The decisions of `run`, by `network.decisions` of the mean over all steps from `burn_in` on."""
+    parts = _parts(network, inputs)
+    return decisions(
+        np.concatenate([part.over_time[:, -1] for part in parts]),
+        network.n_steps,
+        network.n_classes,
+        np.concatenate([part.n_spikes for part in parts]),
+        np.concatenate([part.n_synops for part in parts]),
+    )
+
+
+def over_time(network: SRMPacked, inputs: Array | SpikeList) -> Array:
+    """Mean probabilities had the answer been demanded after step burn_in + k: float32 `(n, n_times, n_readouts)`."""
+    return np.concatenate([part.over_time for part in _parts(network, inputs)])
+
+
+def _parts(network: SRMPacked, inputs: Array | SpikeList) -> list[Run]:
+    width = network.n_in + sum(layer.operator.n_out for layer in network.layers)
+    size = max(1, _AT_ONCE // (width * network.n_steps))
+    return [run(network, inputs[begin : begin + size]) for begin in range(0, max(1, len(inputs)), size)]

@@ -1,0 +1,112 @@
+"""`bitspike committee`: runs, draws, snapshots and model files in one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bitspike
+from bitspike.cli import main
+from bitspike.data import load
+from bitspike.packed.committee import CommitteeModel
+
+SMALL = ("--network.hidden", "24", "--training.epochs", "3", "--data.split=7")
+SEEDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two seeds that share their validation data, and a Bayesian run with snapshots."""
+    folder = tmp_path_factory.mktemp("runs")
+    paths = [str(folder / f"seed{seed}") for seed in SEEDS]
+    for seed, path in zip(SEEDS, paths, strict=True):
+        assert main(["train", "bs4nn-digits", *SMALL, f"--seed={seed}", "--out", path]) == 0
+    bayes = str(folder / "bayes")
+    kind = ("--weights.kind=bernoulli", "--training.keep=2", "--weights.clip=None")
+    assert main(["train", "bs4nn-digits", *SMALL, *kind, "--out", bayes]) == 0
+    return [*paths, bayes]
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
+    """What a verb printed with --json."""
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_runs_of_several_seeds(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "two.bitspike")
+    found = result(capsys, "committee", *runs[:2], "-o", file)
+    model = bitspike.load(file)
+    assert isinstance(model, CommitteeModel)
+    assert found["members"] == 2
+    assert found["bytes"] == Path(file).stat().st_size
+    assert found["temperature"] == model.temperature != 1
+    assert found["fitted_to"] == 240
+    digits = load("digits")
+    parts = [
+        bitspike.load(Path(run) / "model.bitspike").predict_proba(digits.test_inputs) for run in runs[:2]
+    ]
+    mean = np.mean(parts, axis=0)
+    np.testing.assert_array_equal(model.predict(digits.test_inputs), mean.argmax(axis=1))
+    np.testing.assert_allclose(model.member_probabilities(digits.test_inputs), parts, rtol=1e-6)
+    assert model.contents.conformal
+    held = model.sets(digits.test_inputs, 0.1)[np.arange(len(digits.test_labels)), digits.test_labels]
+    assert held.mean() > 0.8
+    evaluated = result(capsys, "eval", file)
+    assert evaluated["data"] == "digits"
+    assert evaluated["accuracy"] == pytest.approx((mean.argmax(axis=1) == digits.test_labels).mean())
+    capsys.readouterr()
+    assert main(["committee", *runs[:2], "-o", file, "--average", "potential"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 members, average of potential" in shown
+    assert "240 held-out inputs" in shown
+
+
+def test_draws_and_snapshots(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn, again, kept = (str(tmp_path / name) for name in ("drawn", "again", "kept"))
+    assert result(capsys, "committee", runs[2], "-o", drawn, "--draws", "3")["members"] == 3
+    result(capsys, "committee", runs[2], "-o", again, "--draws", "3")
+    assert Path(drawn).read_bytes() == Path(again).read_bytes()
+    members = bitspike.load(drawn).members  # type: ignore[union-attr]
+    signs = [member.network.layers[0].signs for member in members]
+    assert not np.array_equal(signs[0], signs[1])
+    assert result(capsys, "committee", runs[2], "-o", kept, "--snapshots")["members"] == 2
+
+
+def test_model_files_are_members_whose_temperature_is_not_fitted(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two, three = tmp_path / "two", tmp_path / "three"
+    result(capsys, "committee", *runs[:2], "-o", str(two))
+    found = result(capsys, "committee", str(two), f"{runs[2]}/model.bitspike", "-o", str(three))
+    assert (found["members"], found["temperature"], found["fitted_to"]) == (3, 1.0, 0)
+    assert main(["committee", str(two), "-o", str(three)]) == 0
+    assert "temperature 1" in capsys.readouterr().out
+
+
+def test_what_cannot_decide_together_is_refused(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other = ("-o", str(tmp_path / "out")), str(tmp_path / "other")
+    assert main(["train", "bs4nn-digits", *SMALL[:-1], "--data.split=8", "--out", other]) == 0
+    for match, arguments in (
+        ("which members", ()),
+        ("the same --data.split", (runs[0], other)),
+        ("no posterior", (runs[0], "--draws", "2")),
+        ("no snapshots", (runs[0], "--snapshots")),
+        ("draws is -1", (runs[0], "--draws", "-1")),
+        ("not together", (runs[0], "--draws", "1", "--snapshots")),
+        ("is a model file", (f"{runs[0]}/model.bitspike", "--draws", "1")),
+        ("holds no run", (str(tmp_path),)),
+        ("cannot be read", (str(tmp_path / "nothing"),)),
+    ):
+        assert match in result(capsys, "committee", *arguments, *out, code=2)["error"]
+    found = result(capsys, "committee", runs[0], "-o", str(tmp_path / "no" / "out"), code=2)
+    assert "is no folder" in found["error"]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,173 @@
+"""Model files of spike trains: round trip, refusals, hostile bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import bitspike
+from bitspike.coding import Cochlea, Direct, EventBins, Poisson
+from bitspike.deploy.train_model import TrainModel
+from bitspike.errors import FormatError, UsageError
+from bitspike.packed.file import decode, encode, write
+from bitspike.packed.lif.file import TrainContents
+from bitspike.packed.lif.network import LIFPacked
+from lif_nets import dense, maps, random_inputs, random_trains
+from packed_nets import assert_equal
+from spoil import parts, spoilt_bytes, spoilt_metadata, whole
+
+RNG = np.random.default_rng(0)
+NETWORK = random_trains(RNG, maps(6, 5, 1, 3), True, Direct(9, 0.5), 9, lateral=0.25)
+REAL = random_trains(RNG, dense(4, 3), False, Poisson(9, signed=True), 9).layers
+CONTENTS = TrainContents(NETWORK, (6, 5), ("a", "ü", '"'), 1.5, "test")
+VALID = encode(CONTENTS)
+SOUND = Cochlea(60, rate=8000)
+EVENTS = EventBins(20, 100, height=3, width=4)
+
+
+def contents_of(kind: str) -> TrainContents:
+    if kind == "direct":
+        return CONTENTS
+    if kind == "poisson":
+        return TrainContents(LIFPacked(REAL, 9, Poisson(9, signed=True)), (2,), ("a", "b", "c"))
+    coding: Any = SOUND if kind == "sound" else EVENTS
+    shape = (coding.n_channels,) if kind == "sound" else (2, 3, 4)
+    network = random_trains(RNG, dense(coding.n_channels, 9, 2), True, coding, coding.n_steps)
+    return TrainContents(network, shape, ("a", "b"))
+
+
+@pytest.mark.parametrize("kind", ["direct", "poisson", "events", "sound"])
+def test_round_trip(kind: str, tmp_path: Path) -> None:
+    contents = contents_of(kind)
+    encoded = encode(contents)
+    again = decode(encoded)
+    assert isinstance(again, TrainContents)
+    assert encode(again) == encoded
+    assert again.coding == kind
+    assert again.network.coding == contents.network.coding
+    for name in ("input_shape", "classes", "temperature", "recipe"):
+        assert getattr(again, name) == getattr(contents, name)
+    for a, b in zip(again.network.layers, contents.network.layers, strict=True):
+        assert (a.operator, a.neuron, a.kind) == (b.operator, b.neuron, b.kind)
+        np.testing.assert_array_equal(a.signs, b.signs)
+        np.testing.assert_array_equal(a.weights, b.weights)
+    size = write(contents, tmp_path / "model")
+    model = bitspike.load(tmp_path / "model")
+    assert isinstance(model, TrainModel)
+    assert model.footprint()["file_bytes"] == size == len(encoded) == (tmp_path / "model").stat().st_size
+    inputs = random_inputs(np.random.default_rng(1), 4, contents.network)
+    assert_equal(model.decide(inputs), TrainModel(contents, "reference").decide(inputs))
+
+
+def test_the_size_is_that_of_the_bits() -> None:
+    network = random_trains(np.random.default_rng(0), dense(784, 800, 10), True, Direct(100), 100)
+    encoded = encode(TrainContents(network, (28, 28), tuple("0123456789")))
+    assert len(encoded) <= 784 * 100 + 800 * 2 + 1500
+
+
+Spoil = Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
+HUGE = {"height": 4000, "width": 4000, "channels": 1, "n_filters": 1, "size": 1, "padding": 0}
+SPOILT: list[tuple[str, Spoil]] = [
+    ("format version 2", lambda m, t: m.update(format=2)),
+    ("metadata fields", lambda m, t: m.pop("settings")),
+    ("metadata fields", lambda m, t: m.update(delay=0)),
+    ("metadata fields", lambda m, t: m.update(coding="first_spike")),
+    ("settings is", lambda m, t: m.update(coding="poisson")),
+    ("settings is", lambda m, t: m["settings"].update(colour=1)),
+    ("n_steps is 1", lambda m, t: m["settings"].update(n_steps=1)),
+    ("n_steps is 9.0", lambda m, t: m["settings"].update(n_steps=9.0)),
+    ("n_steps is 32768", lambda m, t: m["settings"].update(n_steps=32768)),
+    ("rate is 0", lambda m, t: m["settings"].update(rate=0.0)),
+    ("Infinity is not", lambda m, t: m["settings"].update(rate=float("inf"))),
+    ("input_shape", lambda m, t: m.update(input=[6, 6])),
+    ("input_shape", lambda m, t: m.update(input=[-6, -5])),
+    ("input_shape", lambda m, t: m.update(input=[])),
+    ("input holds", lambda m, t: m.update(input=[6, 5.0])),
+    ("classes are named", lambda m, t: m.update(classes=["a"])),
+    ("temperature is 0", lambda m, t: m.update(temperature=0.0)),
+    ("decision rule", lambda m, t: m.update(decision="coin")),
+    ("0 layers", lambda m, t: m.update(layers=[])),
+    ("layers holds", lambda m, t: m.update(layers=[1])),
+    ("layer 1 has fields", lambda m, t: m["layers"][0].pop("kind")),
+    ("layer 2 has fields", lambda m, t: m["layers"][1].update(dense={"n_in": 1, "n_out": 1})),
+    ("layer 1 has fields", lambda m, t: m["layers"][0].update(kind=3)),
+    ("layer 1, conv is", lambda m, t: m["layers"][0]["conv"].update(stride=2)),
+    ("layer 1, conv", lambda m, t: m["layers"][0]["conv"].update(size=0)),
+    ("layer 1, conv", lambda m, t: m["layers"][0]["conv"].update(height=-3)),
+    ("layer 1, conv: size is True", lambda m, t: m["layers"][0]["conv"].update(size=True)),
+    ("layer 2, pool", lambda m, t: m["layers"][1]["pool"].update(size=99)),
+    ("layer 2 has 360 inputs|layer 1 has", lambda m, t: m["layers"][1]["pool"].update(width=4)),
+    ("neurons in 9 steps", lambda m, t: m["layers"][0].update(conv=HUGE)),
+    ("layer 5 has weights", lambda m, t: m["layers"][4]["dense"].update(n_in=2**21, n_out=2**20)),
+    ("neurons in 9 steps", lambda m, t: m["layers"][4]["dense"].update(n_in=0)),
+    ("neurons in 9 steps", lambda m, t: m["layers"][4]["dense"].update(n_out=2**40)),
+    ("layer 1, neuron is", lambda m, t: m["layers"][0]["neuron"].pop("tau_m")),
+    ("threshold", lambda m, t: m["layers"][0]["neuron"].update(threshold=0.0)),
+    ("threshold is 100000000000000.0", lambda m, t: m["layers"][0]["neuron"].update(threshold=1e14)),
+    ("tau_m is 1.0", lambda m, t: m["layers"][0]["neuron"].update(tau_m=1.0)),
+    ("must differ", lambda m, t: m["layers"][0]["neuron"].update(tau_s=20.0)),
+    ("refractory is 64", lambda m, t: m["layers"][0]["neuron"].update(refractory=64)),
+    ("lateral is -1", lambda m, t: m["layers"][0]["neuron"].update(lateral=-1.0)),
+    ("only the last layer", lambda m, t: m["layers"][0]["neuron"].update(lateral=1.0)),
+    ("kind is 'pool'", lambda m, t: m["layers"][0].update(kind="pool")),
+    ("kind is 'ternary'", lambda m, t: m["layers"][0].update(kind="ternary")),
+    (r"1\.weights is missing", lambda m, t: m["layers"][0].update(kind="real")),
+    (r"1\.signs is missing", lambda m, t: t.pop("1.signs")),
+    (r"5\.signs is uint8 \(36, 1\)", lambda m, t: t.update({"5.signs": t["5.signs"][:36]})),
+    ("do not belong here", lambda m, t: t.update({"2.signs": t["1.signs"]})),
+    ("unused bits", lambda m, t: t["1.signs"].__setitem__((0, 1), 128)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("match", "spoil"), SPOILT, ids=[str(i) for i in range(len(SPOILT))])
+def test_what_breaks_the_format_is_refused(match: str, spoil: Spoil) -> None:
+    metadata, tensors = parts(VALID)
+    decode(whole(metadata, tensors))
+    spoil(metadata, tensors)
+    with pytest.raises(FormatError, match=match):
+        decode(whole(metadata, tensors))
+
+
+def test_weights_are_finite_and_channels_those_of_the_coding() -> None:
+    metadata, tensors = parts(encode(contents_of("poisson")))
+    for bad in (np.nan, np.inf, 1e13):
+        spoilt = {"1.weights": np.full_like(tensors["1.weights"], bad)}
+        with pytest.raises(FormatError, match="a weight is NaN or larger"):
+            decode(whole(metadata, spoilt))
+    metadata["settings"]["signed"] = False
+    with pytest.raises(FormatError, match="does not make 4 inputs"):
+        decode(whole(metadata, tensors))
+    for kind, shape in (("sound", (77,)), ("events", (24, 2))):
+        with pytest.raises(UsageError, match="input_shape"):
+            replace(contents_of(kind), input_shape=shape)
+
+
+def check_bytes(data: bytes) -> None:
+    """A reader gives contents that run, or `FormatError`; nothing else."""
+    try:
+        contents = decode(data)
+    except FormatError:
+        return
+    assert isinstance(contents, TrainContents)
+    if contents.network.n_steps <= 100:
+        inputs = random_inputs(np.random.default_rng(0), 2, contents.network)
+        assert_equal(TrainModel(contents).decide(inputs), TrainModel(contents, "reference").decide(inputs))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_mutated_bytes_never_crash(data: st.DataObject) -> None:
+    check_bytes(spoilt_bytes(data, VALID))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_mutated_metadata_never_crash(data: st.DataObject) -> None:
+    check_bytes(spoilt_metadata(data, VALID))

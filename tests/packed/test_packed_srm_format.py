@@ -1,0 +1,226 @@
+"""Model files of BiSNN networks: round trip, refusals, hostile bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import bitspike
+from bitspike.coding import Cochlea, EventBins, Poisson
+from bitspike.deploy.srm_model import SRMModel
+from bitspike.errors import DataError, FormatError, UsageError
+from bitspike.ops.srm.neuron import SRMNeuron
+from bitspike.packed.file import decode, encode, write
+from bitspike.packed.srm import reference
+from bitspike.packed.srm.file import SRMContents
+from lif_nets import random_spikes
+from packed_nets import assert_equal
+from spoil import parts, spoilt_bytes, spoilt_metadata, whole
+from srm_nets import dense, maps, random_srm
+
+RNG = np.random.default_rng(0)
+NETWORK = random_srm(RNG, maps(6, 5, 1), 3, True, Poisson(9), 9, neuron=SRMNeuron(9.0, 5.0, 2.5))
+CONTENTS = SRMContents(NETWORK, (6, 5), ("a", "ü", '"'), 1.5, "test", ((0.01, 0.9), (0.1, 0.5)))
+VALID = encode(CONTENTS)
+SOUND, EVENTS = Cochlea(60, rate=8000), EventBins(20, 100, height=3, width=4)
+
+
+def contents_of(kind: str) -> SRMContents:
+    if kind == "poisson":
+        return CONTENTS
+    if kind in ("real", "regression"):
+        coding: Any = Poisson(9, signed=True)
+        n_classes, classes = (2, ("a", "b")) if kind == "real" else (1, ())
+        return SRMContents(random_srm(RNG, dense(4, 3), n_classes, False, coding, 9), (2,), classes)
+    coding = SOUND if kind == "sound" else EVENTS
+    shape = (coding.n_channels,) if kind == "sound" else (2, 3, 4)
+    network = random_srm(RNG, dense(coding.n_channels, 9), 3, True, coding, coding.n_steps, kind == "events")
+    return SRMContents(network, shape, ("a", "b", "c"))
+
+
+def inputs_of(contents: SRMContents) -> Any:
+    rng, network = np.random.default_rng(1), contents.network
+    if isinstance(network.coding, Poisson):
+        return rng.integers(0, 256, (4, *contents.input_shape)).astype(np.uint8)
+    return random_spikes(rng, 4, network.n_steps, network.n_in)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "real", "regression", "events", "sound"])
+def test_round_trip(kind: str, tmp_path: Path) -> None:
+    contents = contents_of(kind)
+    encoded = encode(contents)
+    again = decode(encoded)
+    assert isinstance(again, SRMContents)
+    assert encode(again) == encoded
+    for name in ("input_shape", "classes", "temperature", "recipe", "coding", "conformal"):
+        assert getattr(again, name) == getattr(contents, name)
+    for name in ("coding", "neuron", "n_readouts", "burn_in", "n_steps", "n_classes"):
+        assert getattr(again.network, name) == getattr(contents.network, name)
+    np.testing.assert_array_equal(again.network.readout, contents.network.readout)
+    np.testing.assert_array_equal(again.network.readout_bias, contents.network.readout_bias)
+    for a, b in zip(again.network.layers, contents.network.layers, strict=True):
+        assert (a.operator, a.kind, a.pool) == (b.operator, b.kind, b.pool)
+        for name in ("signs", "weights", "bias_signs", "bias"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    size = write(contents, tmp_path / "model")
+    model = bitspike.load(tmp_path / "model")
+    assert isinstance(model, SRMModel)
+    assert model.footprint()["file_bytes"] == size == len(encoded) == (tmp_path / "model").stat().st_size
+    assert model.one_bit == (kind not in ("real", "regression"))
+    assert model.n_steps == contents.network.n_steps
+    inputs = inputs_of(contents)
+    decided = model.decide(inputs)
+    assert_equal(decided, SRMModel(contents, "reference").decide(inputs))
+    assert_equal(decided, reference.decide(contents.network, model.inputs(inputs)))
+
+
+def test_probabilities_are_those_of_the_last_step_over_time() -> None:
+    for kind in ("poisson", "real"):
+        for backend in ("auto", "reference"):
+            model = SRMModel(replace(contents_of(kind), temperature=0.7), backend)  # type: ignore[arg-type]
+            inputs = inputs_of(model.contents)
+            times, p = model.over_time(inputs), model.predict_proba(inputs)
+            assert times.shape == (4, 5, len(model.classes))
+            np.testing.assert_array_equal(times[:, -1], p)
+            np.testing.assert_allclose(times.sum(axis=2), 1, rtol=1e-6)
+            np.testing.assert_array_equal(model.predict(inputs), p.argmax(axis=1))
+
+
+def test_a_regression_gives_values() -> None:
+    model = SRMModel(contents_of("regression"))
+    inputs = inputs_of(model.contents)
+    values = model.predict(inputs)
+    assert values.dtype == np.float32
+    assert values.shape == (4,)
+    np.testing.assert_array_equal(model.predict_proba(inputs)[:, 0], values)
+    np.testing.assert_array_equal(model.over_time(inputs)[:, -1, 0], values)
+    assert 0 < values.min() < values.max() < 1
+
+
+def test_the_size_is_that_of_the_bits() -> None:
+    network = random_srm(np.random.default_rng(0), dense(784, 256, 256), 10, True, Poisson(40), 40)
+    encoded = encode(SRMContents(network, (28, 28), tuple("0123456789")))
+    bits = 784 * 32 + 256 * 32 + 2 * 32 + 256 * 2 + 2
+    assert len(encoded) <= bits + 1300
+    footprint = SRMModel(SRMContents(network, (28, 28), tuple("0123456789"))).footprint()
+    assert footprint["synapses"] == footprint["synapse_bits"] == 785 * 256 + 257 * 256 + 257 * 10
+
+
+Spoil = Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
+HUGE = {"height": 4000, "width": 4000, "channels": 1, "n_filters": 1, "size": 1, "padding": 0}
+SPOILT: list[tuple[str, Spoil]] = [
+    ("format version 2", lambda m, t: m.update(format=2)),
+    ("metadata fields", lambda m, t: m.pop("settings")),
+    ("metadata fields", lambda m, t: m.update(delay=0)),
+    ("metadata fields|is unknown", lambda m, t: m.update(coding="first_spike")),
+    ("not a constant current|settings is", lambda m, t: m.update(coding="direct")),
+    ("constant current", lambda m, t: m.update(coding="direct", settings={"n_steps": 9, "rate": 1.0})),
+    ("settings is", lambda m, t: m["settings"].update(colour=1)),
+    ("n_steps is 1", lambda m, t: m["settings"].update(n_steps=1)),
+    ("n_steps is 9.0", lambda m, t: m["settings"].update(n_steps=9.0)),
+    ("rate is 0", lambda m, t: m["settings"].update(rate=0.0)),
+    ("Infinity is not", lambda m, t: m["neuron"].update(tau_mem=float("inf"))),
+    ("tau_mem is 0.0", lambda m, t: m["neuron"].update(tau_mem=0.0)),
+    ("tau_ref is 10000000", lambda m, t: m["neuron"].update(tau_ref=1e7)),
+    ("neuron is", lambda m, t: m["neuron"].pop("tau_syn")),
+    ("tau_syn is 5", lambda m, t: m["neuron"].update(tau_syn=5)),
+    ("input_shape", lambda m, t: m.update(input=[6, 6])),
+    ("input_shape", lambda m, t: m.update(input=[])),
+    ("input holds", lambda m, t: m.update(input=[6, 5.0])),
+    ("3 readouts do not make 1 classes", lambda m, t: m.update(classes=[])),
+    ("classes are named|do not make", lambda m, t: m.update(classes=["a"])),
+    ("temperature is 0", lambda m, t: m.update(temperature=0.0)),
+    ("metadata fields", lambda m, t: m.update(decision="count, membrane, index")),
+    ("decision|metadata fields", lambda m, t: m.update(decision="coin")),
+    ("conformal", lambda m, t: m.update(conformal=[])),
+    ("burn_in is 9", lambda m, t: m.update(burn_in=9)),
+    ("burn_in is -1", lambda m, t: m.update(burn_in=-1)),
+    ("burn_in is True", lambda m, t: m.update(burn_in=True)),
+    ("0 readouts", lambda m, t: m.update(readouts=0)),
+    ("readouts of 21 neurons", lambda m, t: m.update(readouts=2**40)),
+    (r"readout\.signs is uint8 \(21, 1\)", lambda m, t: m.update(readouts=9)),
+    ("0 layers", lambda m, t: m.update(layers=[])),
+    ("layers holds", lambda m, t: m.update(layers=[1])),
+    ("layer 1 has fields", lambda m, t: m["layers"][0].pop("kind")),
+    ("layer 2 has fields", lambda m, t: m["layers"][1].update(dense={"n_in": 1, "n_out": 1})),
+    ("kind is 3", lambda m, t: m["layers"][0].update(kind=3)),
+    ("kind is 'pool'", lambda m, t: m["layers"][0].update(kind="pool")),
+    ("kind is 'ternary'", lambda m, t: m["layers"][0].update(kind="ternary")),
+    ("bias is 1", lambda m, t: m["layers"][0].update(bias=1)),
+    ("pool is 2.0", lambda m, t: m["layers"][0].update(pool=2.0)),
+    ("pooling by 0", lambda m, t: m["layers"][0].update(pool=0)),
+    ("pooling by 6", lambda m, t: m["layers"][0].update(pool=6)),
+    ("layer 2 has 78 inputs|layer 2 has", lambda m, t: m["layers"][0].update(pool=1)),
+    ("layer 1, conv is", lambda m, t: m["layers"][0]["conv"].update(stride=2)),
+    ("layer 1, conv", lambda m, t: m["layers"][0]["conv"].update(size=0)),
+    ("layer 1, conv: size is True", lambda m, t: m["layers"][0]["conv"].update(size=True)),
+    ("neurons in 9 steps", lambda m, t: m["layers"][0].update(conv=HUGE)),
+    ("layer 3 has weights", lambda m, t: m["layers"][2]["dense"].update(n_in=2**21, n_out=2**20)),
+    ("neurons in 9 steps", lambda m, t: m["layers"][2]["dense"].update(n_in=0)),
+    ("neurons in 9 steps", lambda m, t: m["layers"][2]["dense"].update(n_out=2**40)),
+    (r"1\.weights is missing", lambda m, t: m["layers"][0].update(kind="real")),
+    (r"1\.signs is missing", lambda m, t: t.pop("1.signs")),
+    (r"1\.bias_signs is missing", lambda m, t: t.pop("1.bias_signs")),
+    ("do not belong here", lambda m, t: m["layers"][0].update(bias=False)),
+    ("do not belong here", lambda m, t: t.update({"9.signs": t["1.signs"]})),
+    (r"readout\.bias_signs is missing", lambda m, t: t.pop("readout.bias_signs")),
+    ("unused bits", lambda m, t: t["1.signs"].__setitem__((0, 1), 128)),
+    ("bias_signs has unused bits", lambda m, t: t["1.bias_signs"].__setitem__(1, 128)),
+    ("readout has unused bits", lambda m, t: t["readout.signs"].__setitem__((0, 0), 8)),
+    ("readout_bias has unused bits", lambda m, t: t["readout.bias_signs"].__setitem__(0, 8)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("match", "spoil"), SPOILT, ids=[str(i) for i in range(len(SPOILT))])
+def test_what_breaks_the_format_is_refused(match: str, spoil: Spoil) -> None:
+    metadata, tensors = parts(VALID)
+    decode(whole(metadata, tensors))
+    spoil(metadata, tensors)
+    with pytest.raises(FormatError, match=match):
+        decode(whole(metadata, tensors))
+
+
+def test_real_weights_are_finite_and_exact() -> None:
+    metadata, tensors = parts(encode(contents_of("real")))
+    for match, bad in (("NaN", np.nan), ("larger", 1e13), ("not on a grid", 1 / 3)):
+        spoilt = tensors["1.weights"].copy()
+        spoilt[0, 0] = bad
+        with pytest.raises(FormatError, match=match):
+            decode(whole(metadata, {**tensors, "1.weights": spoilt}))
+    with pytest.raises(FormatError, match="a bias is NaN"):
+        decode(whole(metadata, {**tensors, "1.bias": np.full(3, np.inf, np.float32)}))
+    with pytest.raises(UsageError, match="input_shape"):
+        replace(contents_of("sound"), input_shape=(77,))
+    with pytest.raises(DataError, match="wants Events"):
+        SRMModel(contents_of("events")).decide(np.zeros((1, 24), np.uint8))
+
+
+def check_bytes(data: bytes) -> None:
+    """A reader gives contents that run, or `FormatError`; nothing else."""
+    try:
+        contents = decode(data)
+    except FormatError:
+        return
+    assert isinstance(contents, SRMContents)
+    if contents.network.n_steps <= 100:
+        inputs = inputs_of(contents)
+        assert_equal(SRMModel(contents).decide(inputs), SRMModel(contents, "reference").decide(inputs))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_mutated_bytes_never_crash(data: st.DataObject) -> None:
+    check_bytes(spoilt_bytes(data, VALID))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_mutated_metadata_never_crash(data: st.DataObject) -> None:
+    check_bytes(spoilt_metadata(data, VALID))
