@@ -1,31 +1,99 @@
-"""What passes between rooms: batches in, step reports and predictions out.
+"""The contracts between the parts: what a coding, a network's settings, an augmentation and a learner are.
 
-Spike times are integers `(batch, neurons)` in steps; `n_steps` means "never". Images are uint8
-`(batch, features)`, 0 dark, 255 bright. Coded inputs are tensors `(batch, features)` or spike lists.
+Importing this needs no torch. `Rule` stands in `bitspike.experiment`, `Network` in `bitspike.networks.base`, `Packed` in
+`bitspike.packed.base`. Images are uint8 `(n, height, width)` or `(n, height, width, channels)`, 0 dark, 255 bright.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-
-from bitspike.coding import SpikeList
-from bitspike.errors import UsageError
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from bitspike.experiment import Experiment
+    import torch
+    from torch import Tensor, nn
+
+    from bitspike.coding import SpikeList
+
+    Inputs = Tensor | SpikeList  # coded inputs: `(n, features)`, or recordings as lists of spikes
 
 
-Inputs = Tensor | SpikeList
+class Coding:
+    """How an input becomes what the first layer reads; a frozen dataclass of settings."""
+
+    n_steps: int
+    of_images: ClassVar[bool]
+    takes: ClassVar[str]  # images, events or sound
+    disturbances: ClassVar[tuple[str, ...]] = ()  # of `jitter`, `deletion`, `noise`: what an evaluation may try
+
+    def encode(self, inputs: Any) -> Any:
+        """Coded inputs of uint8 images (a tensor of rows) or of recordings; another kind raises `DataError`."""
+        raise NotImplementedError
+
+    def channels_of(self, n_pixels: int) -> int:
+        """Input neurons of an image of `n_pixels`, channels counted."""
+        return n_pixels
+
+    def map_shape(self, input_shape: tuple[int, ...], n_inputs: int) -> tuple[int, ...]:
+        """What the first layer sees: `(height, width, channels)`, or `(n_inputs,)`."""
+        raise NotImplementedError
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one input of a packed model, from that of the data set's."""
+        return shape
+
+
+class NetworkSettings:
+    """The shape of a network and the constants of its neurons; a frozen dataclass."""
+
+    hidden: tuple[Any, ...]
+
+
+class Augmentation:
+    """How training images are changed at random before they are coded; a frozen dataclass."""
+
+    share: str = "image"  # epoch: one and the same draw for all batches of an epoch
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is done at all."""
+        raise NotImplementedError
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Changed copies of uint8 images; the generator, on the CPU, decides all."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a rule may know before training: a sample of coded inputs, their shape, the number of outputs.
+
+    `input_shape`: (height, width[, channels]) of images, (polarities, height, width) of events, else (); `n_train`:
+    training samples; `device`: where the network is to lie.
+    """
+
+    sample: Any  # Inputs, at most 1000
+    n_classes: int
+    input_shape: tuple[int, ...] = ()
+    n_train: int = 0
+    device: str = "cpu"
+
+    @property
+    def n_inputs(self) -> int:
+        """Features of a coded input, channels of a coded recording."""
+        from bitspike.coding import SpikeList
+
+        return self.sample.n_channels if isinstance(self.sample, SpikeList) else int(self.sample.shape[1])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Coded inputs and labels `(batch,)` int64; in training `rows`, the samples' numbers in the training set."""
+    """Coded inputs and labels `(batch,)` int64 (a regression's targets: float64).
+
+    `rows`: the samples' numbers in the training set, for learners that weigh them; None where there are none.
+    """
 
     inputs: Any  # Inputs
     labels: Tensor
@@ -33,26 +101,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a rule may know before training: a sample of coded training inputs, their shape, the number of classes.
+class Progress:
+    """How far training is: `share` in [0, 1) of its present part, and that part's `epoch` 0, 1, ...
 
-    `input_shape`: (height, width) of images, (polarities, height, width) of events, else (); `n_train` training
-    samples.
+    Schedules follow it. A run has one part, or one per task, or one at the mode of the posterior and one by draws.
     """
 
-    sample: Any  # Inputs, <= 1000
-    n_classes: int
-    input_shape: tuple[int, ...] = ()
-    n_train: int = 0
-
-    @property
-    def n_inputs(self) -> int:
-        return self.sample.n_channels if isinstance(self.sample, SpikeList) else int(self.sample.shape[1])
+    share: float = 0.0
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one training step did; sums over the batch, so reports add up."""
+    """What one step of learning did; sums over the batch, so reports add up."""
 
     loss: float
     n: int
@@ -60,86 +121,34 @@ class StepReport:
     firing: tuple[float, ...]  # per layer: neurons that fired, over samples, divided by the layer's width
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One honest decision per input, and what it cost."""
+class Learner(ABC):
+    """Everything that learning carries: optimiser, traces, counters, weights of samples. The network is its subject."""
 
-    labels: Int[Tensor, " n"]  # the decision, ties broken by potential, then by lowest index
-    probabilities: Float[Tensor, "n classes"]
-    decision_time: Int[Tensor, " n"]  # in steps; n_steps where no output fired
-    silent: Bool[Tensor, " n"]  # no output fired
-    tied: Bool[Tensor, "n classes"]  # the classes that share the earliest output spike; none when silent
-    potentials: Float[Tensor, "n classes"]  # potential minus threshold at the decision
-    n_spikes: Int[Tensor, " n"]  # input and hidden spikes up to and including the decision step
-    n_synops: Int[Tensor, " n"]  # additions those spikes cause, fan-out counted
-    members: Float[Tensor, "n members classes"] | None = None  # of a committee: its members' probabilities
+    @abstractmethod
+    def step(self, batch: Batch, progress: Progress, generator: torch.Generator) -> StepReport:
+        """Learn from a mini-batch, or from a block of time of parallel streams: traces live here between calls."""
 
-    @staticmethod
-    def concatenate(parts: list[Prediction]) -> Prediction:
-        """Join the predictions of consecutive batches."""
-        joined: dict[str, Any] = {}
-        for name in Prediction.__dataclass_fields__:
-            values = [getattr(part, name) for part in parts]
-            joined[name] = None if values[0] is None else torch.cat(values)
-        return Prediction(**joined)
+    def end_epoch(self, generator: torch.Generator) -> dict[str, float]:
+        """What happens between epochs (S4NN: dead neurons are redrawn); returns figures to log."""
+        return {}
 
+    def end_task(self) -> None:
+        """What was learned becomes the prior of what comes, where the rule has priors (continual learning)."""
+        return
 
-def encode_images(coding: Any, images: Tensor) -> Tensor:
-    """Uint8 images through a coding of images; one of recordings raises `UsageError`."""
-    if not coding.of_images:
-        raise UsageError(
-            f"coding {type(coding).__name__} does not encode images; choose another coding or data"
-        )
-    coded: Tensor = coding.encode(images)
-    return coded
+    def share(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        """Average gradients over processes: `wrap` gives the network that does. Raises `UsageError` where none flow."""
+        from bitspike.errors import UsageError
 
+        raise UsageError(f"{type(self).__name__} updates weights in place; train it in one process")
 
-def take(inputs: Any, rows: Tensor) -> Any:
-    """The coded inputs of these numbers."""
-    return inputs[rows.numpy()] if isinstance(inputs, SpikeList) else inputs.index_select(0, rows)
+    def state_dict(self) -> dict[str, Tensor]:
+        """Named tensors that, with the network's state_dict, are the whole checkpoint."""
+        return {}
 
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the state back, also under changed settings (a step size, say); what does not fit raises `DataError`."""
+        if state:
+            from bitspike.errors import DataError
 
-def chunks(inputs: Any, size: int) -> list[Any]:
-    """Coded inputs in order, `size` at a time."""
-    return [inputs[start : start + size] for start in range(0, max(1, len(inputs)), size)]
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network itself where `model` is wrapped to average gradients over processes (DDP), else `model`.
-
-    A rule calls `model(...)` for the forward pass that is differentiated and reads parameters from
-    `unwrap(model)`.
-    """
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-
-
-class Rule(Protocol):
-    """A training rule: settings (a frozen dataclass) and three verbs; state in, state out."""
-
-    def init(
-        self, experiment: Experiment, task: Task, generator: torch.Generator
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Build the model and its optimiser; the same generator state builds the same model."""
-        ...
-
-    def step(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator
-    ) -> StepReport:
-        """Learn from one batch."""
-        ...
-
-    def predict(self, model: nn.Module, inputs: Any, generator: torch.Generator) -> Prediction:
-        """Decide; touches nothing in the model."""
-        ...
-
-    def check(self, experiment: Experiment) -> None:
-        """Refuse, with `UsageError` and a sentence that says why, an experiment this rule cannot run."""
-        ...
-
-    def end_epoch(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
-        """What the rule does between epochs (S4NN: redraw dead neurons), in place; returns figures to log."""
-        ...
-
-    def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
-        """Choose the output threshold and fit the temperature on validation data, in place; returns what was chosen."""
-        ...
+            raise DataError(f"{type(self).__name__} carries nothing, but the checkpoint holds {sorted(state)[:3]}")

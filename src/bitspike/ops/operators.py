@@ -5,12 +5,16 @@ Neurons of a map `(height, width, channels)` are numbered channels last: (y * wi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitspike.errors import UsageError
+
+LAYER = re.compile(r"([1-9]\d*)|([1-9]\d*)C([1-9]\d*)(?:p(\d+))?|P([1-9]\d*)")
+"""How settings write a layer: "800" dense, "15C5" or "15C5p2" convolution, "P2" pooling."""
 
 
 @dataclass(frozen=True)

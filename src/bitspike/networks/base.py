@@ -1,0 +1,193 @@
+"""What every network can do; a committee and an ensemble are networks too."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bitspike.contracts import Batch, Coding
+from bitspike.errors import UsageError
+from bitspike.metrics.calibration import fit_temperature
+from bitspike.networks.inputs import chunks
+from bitspike.ops import backend as backends
+from bitspike.ops.operators import Operator
+from bitspike.packed.base import Packed
+from bitspike.packed.operations import Operations
+from bitspike.prediction import Prediction
+from bitspike.settings import Weights
+
+Decides = Literal["first spike", "window", "once"]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """An exchangeable tensor and its kind: a binary one counts by its sign, bernoulli is a natural parameter."""
+
+    kind: Literal["real", "binary", "bernoulli"]
+    tensor: Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as reports show it: its neurons, the weights stored for it and the synapses they make.
+
+    `operator` joins it to the layer below, None for the input; `threshold` is a constant of all its neurons.
+    """
+
+    name: str
+    neurons: int
+    weights: int = 0
+    synapses: int = 0
+    operator: Operator | None = None
+    threshold: float | None = None
+
+
+class Network(nn.Module):
+    """What decides. Its state_dict holds what decisions depend on, and nothing that only learning needs.
+
+    `temperature` (buffer) divides the potentials in the softmax that gives the probabilities; `synapse` says what the
+    weights are; `backend` is what computes (`ops.backend.resolve`).
+    """
+
+    system: ClassVar[str]  # the system's word: first_spike, lif, srm, ...
+    decides: ClassVar[Decides]  # by the first output spike, at the end of the window, or without time
+    chunk: ClassVar[int] = 1000  # inputs decided at a time
+
+    temperature: Tensor
+
+    def __init__(self, coding: Coding, n_classes: int, synapse: Weights, backend: str) -> None:
+        super().__init__()
+        self.coding, self.n_classes, self.synapse, self.backend = coding, n_classes, synapse, backend
+        self.register_buffer("temperature", torch.ones(()))
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the window."""
+        return self.coding.n_steps
+
+    @property
+    def parts(self) -> tuple[Network, ...]:
+        """The networks that decide together: a committee's members; of any other network itself."""
+        return (self,)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.temperature.device
+
+    @property
+    def implementation(self) -> str:
+        """The back end in use: native, reference, or torch where there are no kernels."""
+        return backends.resolve(self.backend, self.device)
+
+    @torch.no_grad()
+    def decide(self, inputs: Any, generator: torch.Generator | None = None) -> Prediction:
+        """One honest decision per coded input, `chunk` inputs at a time; touches nothing in the network.
+
+        `generator` is needed where decisions are drawn (an ensemble's).
+        """
+        return Prediction.concatenate([self._decide(part, generator) for part in chunks(inputs, self.chunk)])
+
+    @abstractmethod
+    def _decide(self, inputs: Any, generator: torch.Generator | None) -> Prediction:
+        """The decisions on a few inputs."""
+
+    @property
+    def anytime(self) -> bool:
+        """Can the network be asked before it has seen all of its input?"""
+        return False
+
+    def over_time(
+        self, inputs: Any, times: Int[Tensor, " n_times"]
+    ) -> Float[Tensor, "n n_times classes"]:
+        """Class probabilities had the answer been demanded at the end of step times[k], float32."""
+        raise UsageError(f"a {type(self).__name__} decides once; it has no answers over time")
+
+    @torch.no_grad()
+    def finish(
+        self, batch: Batch, max_silent: float, generator: torch.Generator | None = None
+    ) -> dict[str, Any]:
+        """After training, in place: weights on the grid they ship on, thresholds, temperature; returns what was chosen.
+
+        `batch`: validation data; at most `max_silent` of the inputs may stay silent, where thresholds are chosen.
+        Where every validation decision is right no temperature can be told, and it stays 1.
+        """
+        self.snap()
+        if self.n_classes == 1:
+            return {}
+        prediction = self.decide(batch.inputs, generator)
+        return self._warm(prediction, batch.labels)
+
+    def _warm(self, prediction: Prediction, labels: Tensor) -> dict[str, Any]:
+        """Fit the temperature to decisions; returns it, and the accuracy and silence there."""
+        right = prediction.labels == labels
+        temperature = 1.0 if bool(right.all()) else fit_temperature(prediction.potentials, labels)
+        self.temperature.fill_(temperature)
+        return {
+            "temperature": temperature,
+            "validation_accuracy": float(right.double().mean()),
+            "validation_silent": float(prediction.silent.double().mean()),
+        }
+
+    @torch.no_grad()
+    def snap(self) -> None:
+        """Put real weights, in place, on the grid on which they ship; one-bit weights stay as they are."""
+        return
+
+    @property
+    def weights(self) -> Mapping[str, Weight]:
+        """The exchangeable state by name: parameters and constants of the network, no temperature."""
+        return {
+            name: Weight(self.synapse.kind if name.startswith("latents.") else "real", tensor)
+            for name, tensor in self.state_dict(keep_vars=True).items()
+            if name != "temperature"
+        }
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[Layer, ...]:
+        """From the input on."""
+
+    def work(self, inputs: Any) -> Operations:
+        """Operations of a decision beside synaptic additions, a mean over the coded inputs."""
+        return Operations()
+
+    def trace(self, inputs: Any) -> dict[str, Tensor]:
+        """Spikes and potentials of a few inputs, by the names of docs/training.md, for rasters; may be empty."""
+        return {}
+
+    def activity(self, inputs: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+        """Figures of every layer, from the input on, over many inputs, and arrays (docs/training.md)."""
+        facts = []
+        for layer in self.layers:
+            shown: dict[str, Any] = {"name": layer.name, "neurons": layer.neurons}
+            if layer.operator is not None:
+                shown |= {"weights": layer.weights, "synapses": layer.synapses}
+            if layer.threshold is not None:
+                shown["threshold"] = layer.threshold
+            facts.append(shown)
+        return facts, {}
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        """Of `jitter`, `deletion`, `noise`: how an evaluation may disturb the coded inputs."""
+        return self.coding.disturbances
+
+    @abstractmethod
+    def packed(self) -> Packed:
+        """The network as it decides, without torch and without training."""
+
+    @property
+    def packed_temperature(self) -> float:
+        """The temperature that goes with the potentials of `packed`."""
+        return float(self.temperature)
+
+    def at_mode(self, mode: bool, weights: Weights) -> None:
+        """Train weights of kind bernoulli as binary ones, at their mode, or as `weights` says."""
+        self.synapse = replace(weights, kind="binary") if mode else weights

@@ -1,0 +1,33 @@
+"""Coded inputs by rows: tensors `(n, features)` or lists of spikes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from bitspike.coding import SpikeList
+from bitspike.contracts import Coding
+from bitspike.errors import UsageError
+
+
+def encode_images(coding: Coding, images: Tensor) -> Tensor:
+    """Uint8 images through a coding of images; one of recordings raises `UsageError`."""
+    if not coding.of_images:
+        raise UsageError(
+            f"coding {type(coding).__name__} does not encode images; choose another coding or data"
+        )
+    coded: Tensor = coding.encode(images)
+    return coded
+
+
+def take(inputs: Any, rows: Tensor) -> Any:
+    """The coded inputs of these numbers."""
+    if isinstance(inputs, SpikeList):
+        return inputs[rows.numpy()]
+    return inputs.index_select(0, rows.to(inputs.device))
+
+
+def chunks(inputs: Any, size: int) -> list[Any]:
+    """Coded inputs in order, `size` at a time."""
+    return [inputs[start : start + size] for start in range(0, max(1, len(inputs)), size)]
