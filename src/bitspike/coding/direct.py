@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bitspike.coding.first_spike import require_uint8
+from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Direct:
+class Direct(Coding):
     """I(t) = W p in every step, p = rate * intensity / 255: the mean of `Poisson` at the same rate, without its noise.
 
     `n_steps` 2 to 32767; `rate` above 0, spikes per step that the current stands for at full intensity (may exceed 1).

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bitspike.contracts import Coding
 from bitspike.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def time_table(n_steps: int) -> NDArray[np.int16]:
 
 
 @dataclass(frozen=True)
-class FirstSpike:
+class FirstSpike(Coding):
     """t = floor((255 - I) * n_steps / 255); black gives `n_steps` (1 to 32766): never."""
 
     of_images: ClassVar[bool] = True

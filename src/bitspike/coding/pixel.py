@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bitspike.coding.first_spike import require_uint8
+from bitspike.contracts import Coding
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Pixel:
+class Pixel(Coding):
     """The intensity itself, 0 to 255, in one step."""
 
     of_images: ClassVar[bool] = True

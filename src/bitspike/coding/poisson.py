@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bitspike.coding.direct import check_window
 from bitspike.coding.first_spike import require_uint8
+from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.ops.counter import STEP, mix64
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(Coding):
     """A pixel of intensity I fires in each of the steps 1 .. n_steps-1 with probability rate * I / 255, by itself.
 
     `signed`: v = 2 I / 255 - 1 drives two channels, the first (pixel) with probability rate * max(v, 0), the second

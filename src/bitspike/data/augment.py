@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from bitspike.contracts import Augmentation
 from bitspike.errors import DataError, UsageError
 
 ELASTIC_SIGMA = 4.0  # px, of the Gaussian that smooths the elastic field
@@ -16,7 +17,7 @@ MODES_PER_PIXEL = 0.28  # cosine modes kept: those of amplitude exp(-(0.28 pi si
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(Augmentation):
     """Each image is sampled (bilinear, black outside) at its own randomly distorted grid; all 0 does nothing.
 
     `rotation` +- degrees; `scale` +- share, per axis; `shear` +- px of x per px of y; `shift` +- px, per

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from bitspike.contracts import Augmentation
 from bitspike.errors import DataError, UsageError
 
 SIGMA = 4.0  # px, of the Gaussian that smooths the elastic field
@@ -17,7 +18,7 @@ REACH = 10  # px, half of its 21 x 21 window
 
 
 @dataclass(frozen=True)
-class Distortion:
+class Distortion(Augmentation):
     """Images moved by a random displacement field: elastic + scale + rotation; all 0 does nothing.
 
     With noise n uniform in [-1, 1) per pixel and r_x, r_y uniform in [-1, 1), at (x, y) from the centre:
