@@ -21,8 +21,8 @@ from bitspike.data.augment import Augment
 from bitspike.deploy.pack import pack, save
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Training
-from bitspike.recipes.first_spike_race import bs4nn_digits, s4nn_digits
 from bitspike.networks.base import Network
+from bitspike.recipes.first_spike_race import bs4nn_digits, s4nn_digits
 from bitspike.settings import IF
 from bitspike.training.trainer import Trainer
 

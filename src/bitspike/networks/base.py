@@ -113,9 +113,7 @@ class Network(nn.Module):
         """Can the network be asked before it has seen all of its input?"""
         return False
 
-    def over_time(
-        self, inputs: Any, times: Int[Tensor, " n_times"]
-    ) -> Float[Tensor, "n n_times classes"]:
+    def over_time(self, inputs: Any, times: Int[Tensor, " n_times"]) -> Float[Tensor, "n n_times classes"]:
         """Class probabilities had the answer been demanded at the end of step times[k], float32."""
         raise UsageError(f"a {type(self).__name__} decides once; it has no answers over time")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bitspike.contracts import Batch
 from bitspike.errors import UsageError
 from bitspike.metrics.calibration import fit_temperature
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import LayerFacts, Network
 from bitspike.networks.posterior import draw
 from bitspike.packed import average as arithmetic
 from bitspike.packed.average import LEAST, Average
@@ -57,7 +57,9 @@ class _Together(Network):
         """Those of the first network."""
         return self.parts[0].disturbances
 
-    def _fit_together(self, batch: Batch, generator: torch.Generator | None, first: dict[str, Any]) -> dict[str, Any]:
+    def _fit_together(
+        self, batch: Batch, generator: torch.Generator | None, first: dict[str, Any]
+    ) -> dict[str, Any]:
         """Fit the temperature of the averaged probabilities; `first`: what one of the networks chose for itself."""
         if self.n_classes == 1:
             return first
@@ -66,7 +68,11 @@ class _Together(Network):
         if not right.all():  # else no temperature can be told
             self.temperature.fill_(fit_temperature(prediction.potentials, batch.labels))
         accuracy = float(right.double().mean())
-        return {"temperature": float(self.temperature), "validation_accuracy": accuracy, "first_member": first}
+        return {
+            "temperature": float(self.temperature),
+            "validation_accuracy": accuracy,
+            "first_member": first,
+        }
 
 
 class Committee(_Together):

@@ -181,7 +181,9 @@ class FirstSpikeNetwork(Network):
         return from_weights(weights, thresholds, self.synapse.one_bit, self.n_steps, self.delay)
 
     @torch.no_grad()
-    def start_thresholds(self, sample: Tensor, p0: float, theta_out: float, generator: torch.Generator) -> None:
+    def start_thresholds(
+        self, sample: Tensor, p0: float, theta_out: float, generator: torch.Generator
+    ) -> None:
         """Hidden thresholds at the (1 - p0) quantile of max_t V over coded inputs, at least 0; outputs at `theta_out`."""
         kernels = ops.implementation(self.implementation)
         spikes = kernels.sort_times(sample, self.n_steps)

@@ -28,8 +28,8 @@ from bitspike.ops.srm import elementary, reference
 from bitspike.ops.srm.step import Layer, Target, neurons
 from bitspike.packed.average import logarithm
 from bitspike.packed.lif.network import snap
-from bitspike.packed.srm.network import SRMPacked, from_weights
 from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.srm.network import SRMPacked, from_weights
 from bitspike.prediction import Prediction
 from bitspike.settings import SRM, Weights
 
@@ -234,7 +234,8 @@ class SRMNetwork(Network):
             potentials=p if self.n_classes == 1 else _logarithm(p),
             n_spikes=torch.stack([count.sum(1) for count in whole]).sum(0),
             n_synops=sum(
-                ((c * fan).sum(1) for c, fan in zip(whole, fans, strict=True)), torch.zeros(n, dtype=torch.int64, device=here)
+                ((c * fan).sum(1) for c, fan in zip(whole, fans, strict=True)),
+                torch.zeros(n, dtype=torch.int64, device=here),
             ),
         )
 

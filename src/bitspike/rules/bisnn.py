@@ -165,9 +165,7 @@ class BiSNNLearner(GradientLearner):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take the state back, in place: the kernels share the optimiser's memory."""
-        super().load_state_dict(
-            {name: tensor for name, tensor in state.items() if name.startswith(PREFIX)}
-        )
+        super().load_state_dict({name: tensor for name, tensor in state.items() if name.startswith(PREFIX)})
         for index, prior in enumerate(self.priors):
             given = state.get(f"prior{index}")
             if given is None or given.shape != prior.shape or given.dtype != prior.dtype:

@@ -117,7 +117,11 @@ class HM2BPLearner(GradientLearner):
 
     def __init__(self, rule: HM2BP, network: LIFNetwork, experiment: Experiment) -> None:
         self.rule, self.network, settings = rule, network, experiment.optimizer
-        group = {"params": list(network.parameters()), "lr": settings.lr, "weight_decay": settings.weight_decay}
+        group = {
+            "params": list(network.parameters()),
+            "lr": settings.lr,
+            "weight_decay": settings.weight_decay,
+        }
         super().__init__(network, settings, [group])
         self.boost = Boost(network.n_classes) if rule.boost else None
 

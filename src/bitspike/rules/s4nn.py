@@ -208,9 +208,7 @@ class S4NNLearner(GradientLearner):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take the state back; thresholds follow alpha."""
-        super().load_state_dict(
-            {name: tensor for name, tensor in state.items() if name.startswith(PREFIX)}
-        )
+        super().load_state_dict({name: tensor for name, tensor in state.items() if name.startswith(PREFIX)})
         for name in COUNTERS:
             own, given = vars(self)[name], state.get(name)
             if given is None or given.shape != own.shape or given.dtype != own.dtype:

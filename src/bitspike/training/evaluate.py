@@ -47,9 +47,7 @@ class Evaluated:
     dataset: Dataset | None = None
 
 
-def evaluate(
-    experiment: Experiment, network: Network, what: Evaluated, folder: RunFolder
-) -> dict[str, Any]:
+def evaluate(experiment: Experiment, network: Network, what: Evaluated, folder: RunFolder) -> dict[str, Any]:
     """Decide on test inputs, write evaluation.safetensors, return all metrics."""
     coding, raw, labels = experiment.coding, what.raw, what.labels
     inputs = encode(coding, raw)
@@ -155,7 +153,12 @@ def _write(folder: RunFolder, arrays: dict[str, Tensor]) -> None:
 
 
 def _evaluate_regression(
-    experiment: Experiment, shown: Network, inputs: Any, prediction: Prediction, what: Evaluated, folder: RunFolder
+    experiment: Experiment,
+    shown: Network,
+    inputs: Any,
+    prediction: Prediction,
+    what: Evaluated,
+    folder: RunFolder,
 ) -> dict[str, Any]:
     """`regression_figures` of the scaled targets; of a line also apart: where there are training data, and in the gaps."""
     mean, targets, members = prediction.potentials[:, 0].double(), what.labels, None

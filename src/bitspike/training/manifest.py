@@ -18,9 +18,7 @@ from bitspike.errors import DataError
 from bitspike.training.run_folder import RunFolder
 
 
-def manifest(
-    seed: int, data: dict[str, Any], backend: str, device: str, n_processes: int
-) -> dict[str, Any]:
+def manifest(seed: int, data: dict[str, Any], backend: str, device: str, n_processes: int) -> dict[str, Any]:
     """Everything as JSON-ready values; `data` holds the data set's name, sizes and SHA-256 sums."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -139,7 +139,16 @@ class _Run:
         network = self.trainer.network
         backend = network.implementation
         if group.is_first:
-            write_manifest(folder, experiment.seed, data, backend, str(network.device), group.size, self.trainer.epoch, changes)
+            write_manifest(
+                folder,
+                experiment.seed,
+                data,
+                backend,
+                str(network.device),
+                group.size,
+                self.trainer.epoch,
+                changes,
+            )
             if changes:
                 folder.write_experiment(experiment)
         epochs = experiment.training.epochs
@@ -228,7 +237,9 @@ class _Run:
             self.final = deciding(trainer.network, self.experiment.predict, generator(0, "draw"))
             restore_network(path, self.final, checkpoint.final)
         elif checkpoint.finished and not checkpoint.network:
-            raise UsageError(f"{path}: a finished run of an older version cannot be trained on; start another")
+            raise UsageError(
+                f"{path}: a finished run of an older version cannot be trained on; start another"
+            )
         if not ended:
             restore_network(path, trainer.network, checkpoint.network)
             restore_learner(path, trainer.learner, checkpoint.learner)

@@ -146,7 +146,9 @@ class Trainer:
         totals, done, seconds = Totals(), 0, 0.0
         for index, batch in enumerate(batches):
             began = time.perf_counter()
-            if self.experiment.augment.share == "epoch":  # the same state: one draw for all images of the epoch
+            if (
+                self.experiment.augment.share == "epoch"
+            ):  # the same state: one draw for all images of the epoch
                 change = generator(seed, "augment", epoch)
             progress = Progress((epoch - begin + index / len(batches)) / (end - begin), epoch - begin)
             report = self.learner.step(self._batch(batch, change), progress, noise)

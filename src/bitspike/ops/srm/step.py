@@ -17,7 +17,6 @@ from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm.neuron import SRMNeuron
 
 
-
 def neurons(op: Dense | Conv, pool: int) -> int:
     """Neurons of a layer after pooling by `pool` x `pool` (1: none)."""
     if pool == 1 or isinstance(op, Dense):
