@@ -19,7 +19,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from bitspike.errors import DataError
-from bitspike.training.files import write_atomically
+from bitspike.files import write_atomically
 
 VERSION = 2
 State = dict[str, Tensor]

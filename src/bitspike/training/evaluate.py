@@ -33,7 +33,7 @@ from bitspike.networks.srm import SRMNetwork
 from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.training.deciding import BATCH, compare, predict_all
 from bitspike.training.examples import activity, examples
-from bitspike.training.files import write_atomically
+from bitspike.files import write_atomically
 from bitspike.training.randomness import generator
 from bitspike.training.run_folder import RunFolder
 from bitspike.training.surface import surface

@@ -15,7 +15,7 @@ from typing import Any
 
 from bitspike.errors import DataError, UsageError
 from bitspike.experiment import Experiment
-from bitspike.training.files import cannot_write, write_atomically
+from bitspike.files import cannot_write, write_atomically
 
 
 @dataclass(frozen=True)
