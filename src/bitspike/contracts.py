@@ -1,23 +1,22 @@
 """The contracts between the parts: what a coding, a network's settings, an augmentation and a learner are.
 
-Importing this needs no torch. `Rule` stands in `bitspike.experiment`, `Network` in `bitspike.networks.base`, `Packed` in
-`bitspike.packed.base`. Images are uint8 `(n, height, width)` or `(n, height, width, channels)`, 0 dark, 255 bright.
+Importing this needs no torch. `Rule` stands in `bitspike.experiment`, `Network` in `bitspike.networks.base`, and
+`Packed` in `bitspike.packed.base`. Images are uint8 `(n, height, width)` or `(n, height, width, channels)`, 0 dark, 255
+bright.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from bitspike.ranges import Range, check
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-    from bitspike.coding import SpikeList
-
-    Inputs = Tensor | SpikeList  # coded inputs: `(n, features)`, or recordings as lists of spikes
 
 
 class Coding:
@@ -26,7 +25,9 @@ class Coding:
     n_steps: int
     of_images: ClassVar[bool]
     takes: ClassVar[str]  # images, events or sound
-    disturbances: ClassVar[tuple[str, ...]] = ()  # of `jitter`, `deletion`, `noise`: what an evaluation may try
+    disturbances: ClassVar[
+        tuple[str, ...]
+    ] = ()  # of `jitter`, `deletion`, `noise`: what an evaluation may try
 
     def encode(self, inputs: Any) -> Any:
         """Coded inputs of uint8 images (a tensor of rows) or of recordings; another kind raises `DataError`."""
@@ -46,9 +47,19 @@ class Coding:
 
 
 class NetworkSettings:
-    """The shape of a network and the constants of its neurons; a frozen dataclass."""
+    """The shape of a network and the constants of its neurons; a frozen dataclass. `ranges` bounds its fields."""
+
+    ranges: ClassVar[Mapping[str, Range]] = {}
 
     hidden: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        check(self, self.ranges, "network")
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        """Names of the layers that have weights, from the input on."""
+        return (*map(str, self.hidden), "output")
 
 
 class Augmentation:
@@ -74,7 +85,7 @@ class Task:
     training samples; `device`: where the network is to lie.
     """
 
-    sample: Any  # Inputs, at most 1000
+    sample: Any  # coded inputs: `(n, features)`, or a `coding.SpikeList`; at most 1000
     n_classes: int
     input_shape: tuple[int, ...] = ()
     n_train: int = 0
@@ -83,9 +94,8 @@ class Task:
     @property
     def n_inputs(self) -> int:
         """Features of a coded input, channels of a coded recording."""
-        from bitspike.coding import SpikeList
-
-        return self.sample.n_channels if isinstance(self.sample, SpikeList) else int(self.sample.shape[1])
+        channels = getattr(self.sample, "n_channels", None)  # of recordings
+        return int(self.sample.shape[1] if channels is None else channels)
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class Batch:
     `rows`: the samples' numbers in the training set, for learners that weigh them; None where there are none.
     """
 
-    inputs: Any  # Inputs
+    inputs: Any  # as in `Task.sample`
     labels: Tensor
     rows: Tensor | None = None
 
@@ -151,4 +161,6 @@ class Learner(ABC):
         if state:
             from bitspike.errors import DataError
 
-            raise DataError(f"{type(self).__name__} carries nothing, but the checkpoint holds {sorted(state)[:3]}")
+            raise DataError(
+                f"{type(self).__name__} carries nothing, but the checkpoint holds {sorted(state)[:3]}"
+            )

@@ -1,5 +1,9 @@
 """The errors bitspike raises on purpose: each says what, where and the mend."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class BitspikeError(Exception):
     """Base of every error raised on purpose; the command line prints it without a traceback (exit code 1)."""
@@ -19,3 +23,11 @@ class FormatError(DataError):
 
 class BackendError(BitspikeError, RuntimeError):
     """A back end that was asked for by name but is not there."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` where a known word is near, else nothing: the end of an error's sentence."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,100 +1,132 @@
 """An experiment is a value: data x coding x network x weights x rule x optimiser x training.
 
-Every part is a frozen dataclass, checked once when built, and written to JSON without loss. A recipe is a
-constant of type `Experiment`; the command line derives its options from the fields below.
+Every part is a frozen dataclass, checked once when built, and written to JSON without loss (`bitspike.codec`). A recipe
+is a constant of type `Experiment`; the command line derives its options, and their help, from the fields below.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import types
+import importlib
+import re
 import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bitspike.coding import Cochlea, Direct, EventBins, FirstSpike, Pixel, Poisson
-from bitspike.data.augment import Augment
-from bitspike.data.distortion import Distortion
-from bitspike.errors import UsageError
-from bitspike.rules.bisnn import BiSNN
-from bitspike.rules.bnn import BNN
-from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.rules.hm2bp import HM2BP
-from bitspike.rules.s4nn import S4NN
-from bitspike.settings import IF, LIF, SRM, Optimizer, Predict
-from bitspike.weights import Weights
+from bitspike.contracts import Augmentation, Coding, NetworkSettings
+from bitspike.errors import UsageError, nearest
+from bitspike.ranges import Range, between, check, conform, count
+from bitspike.settings import Optimizer, Predict, Weights
 
-ALIASES = {"Network": "IF"}  # names of older files
+if TYPE_CHECKING:
+    import torch
+
+    from bitspike.contracts import Learner, Task
+    from bitspike.networks.base import Network
+
+DEVICE = re.compile(r"cpu|auto|cuda(:\d+)?")
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UsageError(message)
+class Rule:
+    """How a network learns: the settings of one paper, a frozen dataclass; importing one needs no torch.
+
+    What a rule can take stands on the class and is checked by `Experiment`: classes of network settings and of codings
+    (subclasses fit) and kinds of weights. `ranges` bounds its fields.
+    """
+
+    networks: ClassVar[tuple[type[NetworkSettings], ...]]
+    codings: ClassVar[tuple[type[Coding], ...]]
+    weights: ClassVar[tuple[str, ...]] = ("real", "binary", "bernoulli")
+    ranges: ClassVar[Mapping[str, Range]] = {}
+
+    def __post_init__(self) -> None:
+        check(self, self.ranges, "rule")
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse, with `UsageError`, what the rule cannot train and the declared sets cannot say."""
+        return
+
+    def build(self, experiment: Experiment, task: Task, generator: torch.Generator) -> Network:
+        """The network as training starts."""
+        raise NotImplementedError
+
+    def learner(self, network: Network, experiment: Experiment) -> Learner:
+        """What trains `network`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which data: a catalogue name, `idx:FOLDER` or `events:NAME`; `validation`: share of the training data held out.
+    """Which data, and which of them are kept for validation."""
 
-    `split` is the seed that draws what is held out (None: the experiment's), so that runs of several seeds can share
-    their validation data: members of a committee must, for its temperature and its sets are fitted there.
-    """
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "validation": between(0, 1, low_open=True, high_open=True),
+        "split": Range(0, whole=True, none=True),
+    }
 
     name: str = "digits"
+    """a data set by its name in `bitspike data list`, idx:FOLDER, or events:NAME"""
     dir: str | None = None
+    """folder that data sets lie in; None: BITSPIKE_DATA, or where downloads go"""
     validation: float = 1 / 6
+    """share of the training data held out for validation"""
     split: int | None = None
+    """seed that draws what is held out; None: the experiment's. Members of a committee need the same, for its
+    temperature and its sets are fitted there"""
 
     def __post_init__(self) -> None:
-        _require(
-            0 < self.validation < 1, f"data.validation is {self.validation}; it must lie between 0 and 1"
-        )
+        check(self, self.ranges, "data")
 
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how: epochs, batch size, and the share of silent images allowed when choosing the threshold.
+    """How long, and in which order."""
 
-    `mode_epochs`: weights of kind bernoulli are trained as binary ones, at their mode, for so many epochs, then by
-    draws; both parts have the whole schedule of step sizes. `keep`: the models after the last so many epochs stay in
-    the run folder, as snapshots. `tasks`: classes learned one group after the other, such as ("0,1", "2,3"), the epochs
-    shared evenly among them (continual learning); `coreset`: batches of every past task seen again in each epoch.
-    """
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "epochs": count(1),
+        "batch_size": count(1),
+        "max_silent": between(0, 1),
+        "evaluate_every": count(1),
+        "mode_epochs": count(),
+        "keep": count(),
+        "coreset": count(),
+    }
 
     epochs: int = 10
+    """how many times the training data are seen"""
     batch_size: int = 100
+    """samples per step"""
     shuffle: Literal["permutation", "replacement", "none"] = "permutation"
+    """order of the samples in an epoch: all of them at random, drawn with replacement, or as they come"""
     max_silent: float = 0.05
+    """largest share of inputs without any output spike when thresholds are chosen"""
     evaluate_every: int = 1
+    """epochs between two looks at the validation data"""
     mode_epochs: int = 0
+    """weights of kind bernoulli: train at their mode, as binary ones, for so many epochs, then by draws; both parts
+    have the whole schedule of step sizes"""
     keep: int = 0
+    """keep the models after the last so many epochs in the run folder"""
     tasks: tuple[str, ...] = ()
+    """classes learned one group after the other, such as 0,1 2,3; they share the epochs evenly"""
     coreset: int = 0
+    """tasks: batches of every past task seen again in each epoch"""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"training.epochs is {self.epochs}; at least 1 is needed")
-        _require(self.batch_size >= 1, f"training.batch_size is {self.batch_size}; at least 1 is needed")
-        _require(
-            0 <= self.max_silent <= 1, f"training.max_silent is {self.max_silent}; it is a share, 0 to 1"
-        )
-        _require(self.evaluate_every >= 1, "training.evaluate_every counts epochs; at least 1 is needed")
-        _require(
-            0 <= self.mode_epochs < self.epochs,
-            f"training.mode_epochs is {self.mode_epochs}; fewer than epochs",
-        )
-        _require(0 <= self.keep <= self.epochs, f"training.keep is {self.keep}; 0 to training.epochs")
-        _require(self.coreset >= 0, f"training.coreset is {self.coreset}; it counts batches, 0 or more")
+        check(self, self.ranges, "training")
+        for name, most in (("mode_epochs", self.epochs - 1), ("keep", self.epochs)):
+            if getattr(self, name) > most:
+                raise UsageError(
+                    f"training.{name} is {getattr(self, name)}, at most {most} with training.epochs {self.epochs}"
+                )
         groups = self.classes()
-        _require(
-            len({label for group in groups for label in group}) == sum(map(len, groups)),
-            "training.tasks has a class twice",
-        )
-        _require(
-            not groups or self.epochs % len(groups) == 0,
-            f"training.epochs is {self.epochs}; {len(groups)} tasks want a multiple of their number",
-        )
+        if len({label for group in groups for label in group}) < sum(map(len, groups)):
+            raise UsageError(f"training.tasks is {self.tasks}; it has a class twice")
+        if groups and self.epochs % len(groups):
+            raise UsageError(
+                f"training.epochs is {self.epochs}; {len(groups)} tasks need a multiple of their number"
+            )
 
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """The classes of every task."""
@@ -106,34 +138,54 @@ class Training:
             ) from error
 
 
+def _usual(module: str, name: str) -> Callable[[], Any]:
+    """A default, imported by its name where it is needed: an experiment knows no coding, network or rule by itself."""
+    return lambda: getattr(importlib.import_module(f"bitspike.{module}"), name)()
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """One point of the space of systems. `name` is the recipe it came from."""
+    """One point of the space of systems."""
+
+    ranges: ClassVar[Mapping[str, Range]] = {"seed": count()}
 
     name: str
+    """the recipe it came from"""
     data: Data = field(default_factory=Data)
-    augment: Augment | Distortion = field(default_factory=Augment)
-    coding: FirstSpike | Pixel | Direct | Poisson | EventBins | Cochlea = field(default_factory=FirstSpike)
-    network: IF | LIF | SRM = field(default_factory=IF)
+    augment: Augmentation = field(default_factory=_usual("data.augment", "Augment"))
+    coding: Coding = field(default_factory=_usual("coding", "FirstSpike"))
+    network: NetworkSettings = field(default_factory=_usual("settings", "IF"))
     weights: Weights = field(default_factory=Weights)
-    rule: FirstSpikeRace | S4NN | BNN | HM2BP | BiSNN = field(default_factory=FirstSpikeRace)
+    rule: Rule = field(default_factory=_usual("rules.first_spike_race", "FirstSpikeRace"))
     optimizer: Optimizer = field(default_factory=Optimizer)
     training: Training = field(default_factory=Training)
     predict: Predict = field(default_factory=Predict)
     seed: int = 1
+    """everything random follows from it"""
     backend: Literal["auto", "native", "reference"] = "auto"
+    """what computes: native kernels, the reference in plain PyTorch, or the best there is (auto)"""
+    device: str = "cpu"
+    """where training and evaluation run: cpu, cuda, cuda:N, or auto (a GPU if there is one)"""
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, f"seed is {self.seed}; it must not be negative")
+        check(self, self.ranges, "")
+        if not DEVICE.fullmatch(self.device):
+            raise UsageError(f"device is {self.device!r}; choose cpu, cuda, cuda:N (N counts from 0) or auto")
         draws = self.weights.kind == "bernoulli"
-        _require(
-            draws or self.predict.mode == "map",
-            f"predict.mode {self.predict.mode} draws networks from a posterior; set weights.kind to bernoulli, or map",
-        )
-        _require(
-            draws or self.training.mode_epochs == 0,
-            "training.mode_epochs belongs to weights.kind bernoulli; set it to 0",
-        )
+        if self.predict.mode != "map" and not draws:
+            raise UsageError(
+                f"predict.mode {self.predict.mode} draws networks from a posterior; set weights.kind to bernoulli, or "
+                "predict.mode to map"
+            )
+        if self.training.mode_epochs and not draws:
+            raise UsageError("training.mode_epochs belongs to weights.kind bernoulli; set it to 0")
+        _accept(self.rule, "networks", "network", self.network)
+        _accept(self.rule, "codings", "coding", self.coding)
+        if self.weights.kind not in self.rule.weights:
+            raise UsageError(
+                _refusal(self.rule, "weights of kind", "weights.kind", self.weights.kind, self.rule.weights)
+            )
+        self.weights.check_layers(self.network.weighted)
         self.rule.check(self)
 
     @property
@@ -141,79 +193,62 @@ class Experiment:
         """The seed that draws the validation data."""
         return self.seed if self.data.split is None else self.data.split
 
-    def to_json(self) -> str:
-        """The experiment as JSON; `from_json` gives back an equal value."""
-        return json.dumps(_encode(self), indent=2, allow_nan=False)
+    def with_path(self, path: str, value: Any) -> Experiment:
+        """A copy with one setting changed: `with_path("optimizer.lr", 3e-3)`; see `with_changes`."""
+        return self.with_changes({path: value})
 
-    @staticmethod
-    def from_json(text: str) -> Experiment:
-        """Read what `to_json` wrote, also by an older version: a field that is missing takes its default.
+    def with_changes(self, changes: Mapping[str, Any]) -> Experiment:
+        """A copy with settings changed, by their dotted names, all at once and then checked as a whole.
 
-        Therefore a new field's default is what was done before it. Unknown fields, and missing ones without a default,
-        raise `UsageError` naming the field.
+        An unknown name, a value of another type or out of range, and what does not go together raise `UsageError`.
         """
-        try:
-            tree = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"experiment.json is not JSON: {error}") from error
-        experiment = _decode(Experiment, tree, "experiment")
-        assert isinstance(experiment, Experiment)
-        return experiment
+        changed: Experiment = _changed(self, changes, "")
+        return changed
+
+    def changes(self, other: Experiment) -> dict[str, tuple[Any, Any]]:
+        """Where `other` differs: dotted name -> (value here, value there); a part of another class as a whole."""
+        return _differences(self, other, "")
 
 
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"kind": type(value).__name__, **fields}
-    if isinstance(value, tuple):
-        return [_encode(item) for item in value]
-    return value
+def _accept(rule: Rule, axis: Literal["networks", "codings"], name: str, given: Any) -> None:
+    taken: tuple[type, ...] = getattr(rule, axis)
+    if not isinstance(given, taken):
+        raise UsageError(_refusal(rule, axis, name, type(given).__name__, [kind.__name__ for kind in taken]))
 
 
-def _without_default(kind: Any) -> set[str]:
-    unset = dataclasses.MISSING
-    return {f.name for f in dataclasses.fields(kind) if f.default is unset and f.default_factory is unset}
+def _refusal(rule: Rule, axis: str, name: str, given: str, taken: typing.Sequence[str]) -> str:
+    return (
+        f"rule {type(rule).__name__} takes {axis} {', '.join(taken)}; {name} is {given}: "
+        f"set {name} to {' or '.join(taken)}"
+    )
 
 
-def _decode(kind: Any, tree: Any, where: str) -> Any:
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        members = typing.get_args(kind)
-        if tree is None and type(None) in members:
-            return None
-        classes = [m for m in members if dataclasses.is_dataclass(m)]
-        if not classes:
-            return _decode(next(m for m in members if m is not type(None)), tree, where)
-        kinds: dict[Any, Any] = {getattr(m, "__name__", ""): m for m in classes}
-        named = tree.get("kind") if isinstance(tree, dict) else None
-        named = ALIASES.get(named, named) if isinstance(named, str) else named
-        if not isinstance(named, str) or named not in kinds:
-            raise UsageError(f"{where}: kind {named!r} is unknown; one of {sorted(kinds)}")
-        return _decode(kinds[named], tree, where)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        names = {f.name for f in dataclasses.fields(kind)}
-        tag = {"kind"} - names  # `Weights` has a field of that name, which stands in its place
-        if not isinstance(tree, dict) or (tag and ALIASES.get(tree["kind"], tree["kind"]) != kind.__name__):
-            raise UsageError(f"{where}: expected an object of kind {kind.__name__}")
-        hints = typing.get_type_hints(kind)
-        given = set(tree) - tag
-        missing = _without_default(kind) - given
-        if given - names or missing:
-            raise UsageError(
-                f"{where}: unknown fields {sorted(given - names)}, missing fields {sorted(missing)}"
-            )
-        return kind(**{name: _decode(hints[name], tree[name], f"{where}.{name}") for name in given})
-    if origin is tuple:
-        if not isinstance(tree, list):
-            raise UsageError(f"{where}: expected a list")
-        item = typing.get_args(kind)[0]
-        return tuple(_decode(item, entry, where) for entry in tree)
-    if origin is Literal:
-        if not any(type(tree) is type(option) and tree == option for option in typing.get_args(kind)):
-            raise UsageError(f"{where}: {tree!r} is not one of {typing.get_args(kind)}")
-        return tree
-    if kind is float and type(tree) is int and abs(tree) < 2**1023:
-        return float(tree)
-    if type(tree) is not kind or (kind is float and not math.isfinite(tree)):
-        raise UsageError(f"{where}: {tree!r} is not of type {kind.__name__}")
-    return tree
+def _changed(part: Any, changes: Mapping[str, Any], where: str) -> Any:
+    names = [f.name for f in dataclasses.fields(part)]
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        if name not in names:
+            near = nearest(where + name, [where + known for known in names])
+            raise UsageError(f"there is no setting {where + path!r}{near}")
+        inner.setdefault(name, {})[rest] = value
+    hints, new = typing.get_type_hints(type(part)), {}
+    for name, below in inner.items():
+        value, place = getattr(part, name), where + name
+        if "" in below:
+            value = conform(hints[name], below.pop(""), place)
+        if below and not dataclasses.is_dataclass(value):
+            raise UsageError(f"{place} is {value!r} and has no setting {next(iter(below))!r}")
+        new[name] = _changed(value, below, f"{place}.") if below else value
+    return dataclasses.replace(part, **new)
+
+
+def _differences(old: Any, new: Any, where: str) -> dict[str, tuple[Any, Any]]:
+    if old == new:
+        return {}
+    if type(old) is not type(new) or not dataclasses.is_dataclass(old):
+        return {where: (old, new)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in (f.name for f in dataclasses.fields(old)):
+        found |= _differences(getattr(old, name), getattr(new, name), f"{where}.{name}".removeprefix("."))
+    return found

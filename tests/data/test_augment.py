@@ -75,7 +75,7 @@ def test_channels_move_alike(n: int, size: tuple[int, int], augment: Augment) ->
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_random_numbers_are_drawn_on_the_cpu(channels: tuple[int, ...]) -> None:
-    """The meta device has shapes only, and refuses to meet a tensor of another device in one operation."""
+    """Tensors of the meta device have shapes only; all but matrix products refuse to meet another device there."""
     images = torch.zeros((6, 9, 14, *channels), dtype=torch.uint8)
     here, there = generator(), generator()
     FULL(images, here)

@@ -14,12 +14,13 @@ from bitspike.coding.bsa import bsa
 from bitspike.coding.direct import check_window
 from bitspike.coding.lyon import cochleagrams, ear_filters
 from bitspike.coding.spike_list import SpikeList
+from bitspike.contracts import Coding
 from bitspike.data.recordings import Audio
 from bitspike.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
-class Cochlea:
+class Cochlea(Coding):
     """The speech front end of HM2-BP (specification, section 7.3): `n_channels` spike trains, high to low frequency.
 
     Sound of another rate is resampled to `rate` (Hz). A frame of the ear stands for `decimation` samples (200 at

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bitspike.coding.direct import check_window
 from bitspike.coding.spike_list import SpikeList
+from bitspike.contracts import Coding
 from bitspike.data.recordings import Events
 from bitspike.errors import DataError, UsageError
 
@@ -19,7 +20,7 @@ CHUNK = 1 << 18  # events at a time: the working arrays stay in the cache
 
 
 @dataclass(frozen=True)
-class EventBins:
+class EventBins(Coding):
     """An event at t us becomes a spike in step ceil(t / bin_us) + 1: one at most per channel and step.
 
     Nothing spikes in step 0; events beyond step n_steps - 1 are dropped. Channel (y * width + x) * 2 + p, p = 1 for ON:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 
 
-class ImageCoding:
+class ImageCoding(Coding):
     """A coding of uint8 images `(n, height, width)` or `(n, height, width, channels)`, or of rows of their pixels.
 
     Rows are in C order, channels last: pixel (y * width + x) * channels + c of a row is channel c at (x, y). Every

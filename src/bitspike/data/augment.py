@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from bitspike.contracts import Augmentation
 from bitspike.data.pixels import require_images, sample
 from bitspike.errors import UsageError
 
@@ -18,7 +19,7 @@ MODES_PER_PIXEL = 0.28  # cosine modes kept: those of amplitude exp(-(0.28 pi si
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(Augmentation):
     """Each image is sampled (bilinear, black outside) at its own randomly distorted grid; all 0 does nothing.
 
     `rotation` +- degrees; `scale` +- share, per axis; `shear` +- px of x per px of y; `shift` +- px, per

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bitspike.contracts import Augmentation
 from bitspike.data.pixels import require_images, sample
 from bitspike.errors import DataError, UsageError
 
@@ -18,7 +19,7 @@ REACH = 10  # px, half of its 21 x 21 window
 
 
 @dataclass(frozen=True)
-class Distortion:
+class Distortion(Augmentation):
     """Images moved by a random displacement field: elastic + scale + rotation; all 0 does nothing.
 
     With noise n uniform in [-1, 1) per pixel and r_x, r_y uniform in [-1, 1), at (x, y) from the centre:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from bitspike.coding import EventBins, Poisson
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.bisnn import BiSNN
-from bitspike.settings import SRM, Optimizer, Predict
-from bitspike.weights import Weights
+from bitspike.settings import SRM, Optimizer, Predict, Weights
 
 _REAL = Weights("real", (-1.0, 1.0), (-1.0, 1.0), clip=None, conv=(-1.0, 1.0))
 _BINARY = Weights("binary", (-1.0, 1.0), (-1.0, 1.0), clip=1.0, conv=(-1.0, 1.0))

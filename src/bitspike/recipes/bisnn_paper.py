@@ -12,8 +12,7 @@ from dataclasses import replace
 from bitspike.experiment import Training
 from bitspike.recipes.bisnn import bayes_bisnn_mnistdvs, bayes_bisnn_moons, bayes_bisnn_regression
 from bitspike.rules.bisnn import BiSNN
-from bitspike.settings import SRM, Optimizer, Predict
-from bitspike.weights import Weights
+from bitspike.settings import SRM, Optimizer, Predict, Weights
 
 _TEN = Weights("bernoulli", (-10.0, 10.0), (-10.0, 10.0), clip=None, ends=True)
 _FIVE = Weights("bernoulli", (-5.0, 5.0), (-5.0, 5.0), clip=None, ends=True)

@@ -14,8 +14,7 @@ from math import sqrt
 from bitspike.coding import Pixel
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.bnn import BNN
-from bitspike.settings import IF, Optimizer
-from bitspike.weights import Weights
+from bitspike.settings import IF, Optimizer, Weights
 
 # As defined: latents start as Glorot's, Adam goes from 1e-3 to 1e-5; alpha starts at 1/sqrt(n_in) (rules.bnn).
 _OPTIMIZER = Optimizer(

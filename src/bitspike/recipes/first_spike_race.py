@@ -13,8 +13,7 @@ from bitspike.coding import FirstSpike
 from bitspike.data.augment import Augment
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.settings import IF, Optimizer, Predict
-from bitspike.weights import Weights
+from bitspike.settings import IF, Optimizer, Predict, Weights
 
 _HANDWRITING = Augment(rotation=8.0, scale=0.08, shear=0.08, shift=1.0, elastic=0.3)
 _REAL = Weights(kind="real", hidden=(-0.1, 0.1), output=(-0.1, 0.1), clip=None)

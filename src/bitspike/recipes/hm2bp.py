@@ -14,8 +14,7 @@ from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.hm2bp import HM2BP
-from bitspike.settings import LIF, Optimizer, Predict
-from bitspike.weights import Weights
+from bitspike.settings import LIF, Optimizer, Predict, Weights
 
 _REAL = Weights("real", hidden=(-1.0, 1.0), output=(-1.0, 1.0), clip=None)
 _BINARY = Weights("binary", hidden=(-1.0, 1.0), output=(-1.0, 1.0), conv=(-1.0, 1.0), clip=1.0)

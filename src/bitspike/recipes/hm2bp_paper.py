@@ -15,8 +15,7 @@ from bitspike.coding import Cochlea, EventBins, Poisson
 from bitspike.data.distortion import Distortion
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.hm2bp import HM2BP
-from bitspike.settings import LIF, Optimizer
-from bitspike.weights import Weights
+from bitspike.settings import LIF, Optimizer, Weights
 
 _WEIGHTS = Weights("real", hidden=(-1.0, 1.0), output=(-1.0, 1.0), conv=(-0.5, 0.5), clip=None)
 _RULE = HM2BP(

@@ -12,8 +12,7 @@ from __future__ import annotations
 from bitspike.coding import FirstSpike
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import IF, Optimizer
-from bitspike.weights import Weights
+from bitspike.settings import IF, Optimizer, Weights
 
 s4nn_mnist_paper = Experiment(
     name="s4nn-mnist-paper",

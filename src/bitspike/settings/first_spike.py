@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bitspike.contracts import NetworkSettings
-from bitspike.errors import UsageError
+from bitspike.ranges import Range, count
 
 
 @dataclass(frozen=True)
 class IF(NetworkSettings):
-    """Widths of the hidden layers, and steps that a spike takes from layer to layer (0, or 1 as in the S4NN papers)."""
+    """Non-leaky integrate-and-fire neurons in dense layers; each fires at most once."""
+
+    ranges: ClassVar[Mapping[str, Range]] = {"hidden": count(1)}
 
     hidden: tuple[int, ...] = (600,)
+    """neurons of each hidden layer, from the input on"""
     delay: Literal[0, 1] = 0
-
-    def __post_init__(self) -> None:
-        if any(width < 1 for width in self.hidden):
-            raise UsageError(f"network.hidden is {self.hidden}; every layer needs at least one neuron")
+    """steps that a spike takes from layer to layer; 1 in the S4NN papers"""

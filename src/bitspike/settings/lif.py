@@ -13,21 +13,26 @@ from bitspike.ops.operators import LAYER, Conv, Dense, Operator, Pool
 
 @dataclass(frozen=True)
 class LIF(NetworkSettings):
-    """Leaky integrate-and-fire neurons that exchange spike trains; times in steps (`ops.spike_train.neuron.Neuron`).
-
-    `hidden`: "800" dense, "15C5" convolution (15 filters of 5 x 5; "15C5p2" with zero padding 2), "P2" spiking pooling
-    of 2 x 2. `thresholds`: one per layer, pools and the output included. `lateral`: inhibition between output neurons.
-    """
+    """Leaky integrate-and-fire neurons that exchange spike trains; times in steps (`ops.lif.neuron.Neuron`)."""
 
     hidden: tuple[str, ...] = ("800",)
+    """hidden layers: "800" dense, "15C5" convolution (15 filters of 5 x 5; "15C5p2" with zero padding 2), "P2" spiking
+    pooling of 2 x 2"""
     thresholds: tuple[float, ...] = (40.0, 8.0)
+    """potential at which a neuron fires; one per layer, pools and the output included"""
     tau_m: float = 16.0
+    """time constant of the membrane, in steps"""
     tau_s: float = 2.0
+    """time constant of the synapse, in steps"""
     refractory: int = 0
+    """steps for which a neuron that fired is held at 0"""
     lateral: float = 0.0
+    """inhibition: the current that a spike of an output neuron takes from every other output"""
     epsilon: float = 0.0
+    """a neuron fires where its potential exceeds threshold - epsilon"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for layer in self.hidden:
             if not LAYER.fullmatch(layer):
                 raise UsageError(f'network.hidden has {layer!r}; write "800", "15C5", "15C5p2" or "P2"')
@@ -37,6 +42,11 @@ class LIF(NetworkSettings):
                 f"output need {len(self.hidden) + 1}"
             )
         self.neurons()
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        """Names of the layers that have weights: all but pools."""
+        return (*(layer for layer in self.hidden if layer[0] != "P"), "output")
 
     def neurons(self) -> tuple[Neuron, ...]:
         """The constants of every layer; only the output's neurons inhibit each other."""

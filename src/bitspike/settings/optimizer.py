@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bitspike.errors import UsageError
+from bitspike.ranges import Range, above, at_least, between, check
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The optimiser and its step sizes: of the weights, of hidden thresholds, of output thresholds.
+    """The optimiser, its first step sizes and how they shrink."""
 
-    `cosine` takes the steps to 0 over all batches of the run, `exponential` to `final` times the start; `inverse-sqrt`
-    divides them by sqrt(n) in epoch n = 0, 1, 2, ... (by 1 in epoch 0).
-    """
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "lr": above(0),
+        "lr_threshold": at_least(0),
+        "lr_output_threshold": at_least(0),
+        "weight_decay": at_least(0),
+        "final": between(0, 1, low_open=True),
+    }
 
     name: Literal["adam", "sgd"] = "adam"
+    """adam (with decoupled weight decay), or sgd: plain steps"""
     lr: float = 1e-2
+    """first step size of the weights"""
     lr_threshold: float = 0.05
+    """first step size of hidden thresholds, where they are learned"""
     lr_output_threshold: float = 0.05
+    """first step size of output thresholds, where they are learned"""
     weight_decay: float = 0.0
+    """decay of the weights: w <- w (1 - lr * weight_decay) in every step"""
     schedule: Literal["cosine", "exponential", "constant", "inverse-sqrt"] = "cosine"
+    """cosine: steps go to 0 over all batches of the run; exponential: to `final` times the first; inverse-sqrt: divided
+    by sqrt(n) in epoch n = 0, 1, 2, ... (by 1 in epoch 0)"""
     final: float = 0.01
+    """exponential: the last step size, as a share of the first"""
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise UsageError(f"optimizer.lr is {self.lr}; a step size must be positive")
-        if not 0 < self.final <= 1:
-            raise UsageError(f"optimizer.final is {self.final}; it is a share of the first step size, 0 to 1")
+        check(self, self.ranges, "optimizer")
 
     def factor(self, progress: float, epoch: int = 0) -> float:
         """Step size relative to the first one, at `progress` in [0, 1] of the run, in epoch 0, 1, ..."""
@@ -40,3 +53,21 @@ class Optimizer:
         if self.schedule == "exponential":
             return float(self.final**progress)
         return 1.0
+
+    def build(self, groups: Sequence[Mapping[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser of parameter groups, each `params` (tensors), `lr` and, where there is decay, `weight_decay`.
+
+        Weight decay has one meaning: w <- w (1 - lr * weight_decay), then the step (AdamW; for plain SGD torch's
+        w <- w - lr (g + weight_decay w) is the same). A group without `weight_decay` has none.
+        """
+        import torch
+
+        own = [{**group, "params": list(group["params"])} for group in groups]
+        own = [{"weight_decay": 0.0, **group} for group in own]
+        if self.name == "sgd":
+            return torch.optim.SGD(own, lr=self.lr)
+        tensors = [tensor for group in own for tensor in group["params"]]
+        fused = all(
+            t.dtype in (torch.float32, torch.float64) and t.device.type in ("cpu", "cuda") for t in tensors
+        )
+        return torch.optim.AdamW(own, lr=self.lr, fused=fused)

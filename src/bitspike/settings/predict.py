@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from bitspike.errors import UsageError
+from bitspike.ranges import Range, check, count
 
 
 @dataclass(frozen=True)
 class Predict:
-    """What decides after training, for weights of kind bernoulli: their `mode`, draws, or a fixed committee of draws.
+    """What decides after training, for weights of kind bernoulli: their mode, draws, or a fixed committee of draws.
 
-    map: the most probable network. ensemble: `draws` networks drawn anew for every thousand inputs. committee: `draws`
-    networks drawn once, the same for all inputs and in the model file. `average`: of the members' probabilities, or of
-    their potentials (`layers.committee`). BiSNN specification, section 6.
+    BiSNN specification, section 6.
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {"draws": count(1, 1000)}
+
     mode: Literal["map", "ensemble", "committee"] = "map"
+    """map: the most probable network; ensemble: networks drawn anew for every thousand inputs; committee: networks
+    drawn once, the same for all inputs and in the model file"""
     draws: int = 10
+    """networks of an ensemble or a committee"""
     average: Literal["probability", "potential"] = "probability"
+    """what is averaged over them: probabilities, or potentials (`networks.committee`)"""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.draws <= 1000:
-            raise UsageError(f"predict.draws is {self.draws}; 1 to 1000 networks")
+        check(self, self.ranges, "predict")
