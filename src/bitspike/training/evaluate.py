@@ -17,7 +17,7 @@ from bitspike.data.cosine import min_max
 from bitspike.data.synthetic import TRAINED, regression_points, regression_scale
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
-from bitspike.metrics.accuracy import accuracy
+from bitspike.metrics import accuracy
 from bitspike.metrics.quality import quality
 from bitspike.metrics.robustness import (
     add_noise,
