@@ -12,7 +12,7 @@ from torch import Tensor
 from bitspike.coding import SpikeList
 from bitspike.prediction import Prediction
 from bitspike.errors import UsageError
-from bitspike.metrics.accuracy import accuracy
+from bitspike.metrics.correctness import accuracy
 
 Predict = Callable[[Tensor], Prediction]  # spike times (n, inputs) -> decisions
 

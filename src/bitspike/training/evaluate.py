@@ -15,7 +15,11 @@ from torch import Tensor
 from bitspike.contracts import Batch
 from bitspike.data import Dataset
 from bitspike.experiment import Experiment
+<<<<<<< HEAD
 from bitspike.files import write_atomically
+=======
+from bitspike.metrics import accuracy
+>>>>>>> report
 from bitspike.metrics.quality import quality
 from bitspike.metrics.regression import regression_figures
 from bitspike.metrics.summary import summarise
