@@ -7,18 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from bitspike.prediction import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
-from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic
 from bitspike.metrics.calibration import (
     brier,
     decided_confidence,
     expected_calibration_error,
     negative_log_likelihood,
 )
+from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic
 from bitspike.metrics.energy import Weights, Work, energy_uj
 from bitspike.metrics.spikes import spike_cost
+from bitspike.prediction import Prediction
 
 
 def summarise(

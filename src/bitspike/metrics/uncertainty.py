@@ -9,16 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
-from bitspike.prediction import Prediction
-from bitspike.metrics.calibration import ece_interval, expected_calibration_error
-=======
-from bitspike.contracts import Prediction
 from bitspike.metrics.calibration import decided_confidence, ece_interval, expected_calibration_error
->>>>>>> report
 from bitspike.metrics.conformal import prediction_sets, set_figures
 from bitspike.metrics.ood import auroc, entropy, false_positive_rate, least_confidence, mutual_information
 from bitspike.metrics.selective import risk_coverage
+from bitspike.prediction import Prediction
 
 ALPHAS = (0.1, 0.05, 0.01)
 

@@ -15,11 +15,7 @@ from torch import Tensor
 from bitspike.contracts import Batch
 from bitspike.data import Dataset
 from bitspike.experiment import Experiment
-<<<<<<< HEAD
 from bitspike.files import write_atomically
-=======
-from bitspike.metrics import accuracy
->>>>>>> report
 from bitspike.metrics.quality import quality
 from bitspike.metrics.regression import regression_figures
 from bitspike.metrics.summary import summarise
@@ -164,7 +160,7 @@ def _evaluate_regression(
     what: Evaluated,
     folder: RunFolder,
 ) -> dict[str, Any]:
-    """`regression_figures` of the scaled targets; of a line also apart: where there are training data, and in the gaps."""
+    """`regression_figures` of the scaled targets; of a line also apart: near training data, and in the gaps."""
     mean, targets, members = prediction.potentials[:, 0].double(), what.labels, None
     arrays = {"labels": targets, "predicted": mean, "n_spikes": prediction.n_spikes}
     if prediction.members is not None:
