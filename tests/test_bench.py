@@ -19,7 +19,8 @@ from bitspike.networks.srm import SRMNetwork
 from bitspike.ops.lif.function import Macro
 from bitspike.ops.lif.signals import Current, pack
 from bitspike.ops.srm import reference
-from bitspike.ops.srm.step import State, Target, Update
+from bitspike.ops.srm.settings import Update
+from bitspike.ops.srm.step import State, Target
 from bitspike.settings import SRM
 from bitspike.weights import Weights
 

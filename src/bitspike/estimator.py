@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn
 
 from bitspike.coding import FirstSpike, Population
-from bitspike.contracts import Batch, Task, encode_images
+from bitspike.data import Split
 from bitspike.data.augment import Augment
 from bitspike.deploy.pack import pack, save
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Training
+from bitspike.networks.base import Network
 from bitspike.recipes.first_spike_race import bs4nn_digits, s4nn_digits
 from bitspike.settings import IF
+from bitspike.training.trainer import Trainer
 
 FEW_FEATURES = 16
 FEW_SAMPLES = 300
@@ -78,8 +78,8 @@ class BitspikeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._fit_encoding(features)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         experiment = self._experiment(seed)
-        images = torch.from_numpy(self._encoding.encode(features))
-        network = _train(experiment, images, torch.from_numpy(labels), len(self.classes_), self.verbose)
+        images = self._encoding.encode(features)
+        network = _train(experiment, images, labels.astype(np.int64), len(self.classes_), self.verbose)
         names = [str(name) for name in self.classes_]
         self.model_ = pack(network, experiment, names, images.shape[1:])
         return self
@@ -128,7 +128,7 @@ class BitspikeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             coding=FirstSpike(self.n_steps),
             network=IF(hidden=tuple(int(width) for width in self.hidden)),
             optimizer=replace(recipe.optimizer, lr=lr),
-            training=Training(epochs=self.epochs, batch_size=self.batch_size),
+            training=Training(epochs=self.epochs, batch_size=self.batch_size, evaluate_every=self.epochs),
             seed=seed,
         )
 
@@ -153,28 +153,20 @@ class OnOff:
         return np.concatenate([on, 255 - on], axis=1)
 
 
-def _train(experiment: Experiment, images: Tensor, labels: Tensor, n_classes: int, verbose: int) -> nn.Module:
-    """Train on coded images `(n, inputs)`; calibrate on a sixth of them held out, or on all where they are few."""
-    rule, settings = experiment.rule, experiment.training
-    generator = torch.Generator().manual_seed(experiment.seed)
-    inputs, n = encode_images(experiment.coding, images), len(images)
-    order = torch.randperm(n, generator=generator)
+def _train(
+    experiment: Experiment, images: NDArray[np.uint8], labels: NDArray[np.int64], n_classes: int, verbose: int
+) -> Network:
+    """Train on images `(n, inputs)`; finish on a sixth of them held out, or on all where they are few."""
+    n = len(images)
+    rows = np.random.default_rng(experiment.seed).permutation(n)
     n_held = n // 6 if n >= FEW_SAMPLES else 0
-    held, kept = order[:n_held], order[n_held:]
-    network, optimiser = rule.init(experiment, Task(inputs[kept[:1000]], n_classes), generator)
-    starts = [group["lr"] for group in optimiser.param_groups]
-    for epoch in range(settings.epochs):
-        shuffled = kept[torch.randperm(len(kept), generator=generator)]
-        batches = shuffled.split(settings.batch_size)  # type: ignore[no-untyped-call]
-        n_correct = 0
-        for index, batch in enumerate(batches):
-            factor = experiment.optimizer.factor((epoch + index / len(batches)) / settings.epochs)
-            for group, start in zip(optimiser.param_groups, starts, strict=True):
-                group["lr"] = start * factor
-            report = rule.step(network, optimiser, Batch(inputs[batch], labels[batch]), generator)
-            n_correct += report.n_correct or 0
+    kept, judged = rows[n_held:], rows[:n_held] if n_held else rows
+    nothing = np.arange(0)
+    parts = [part for chosen in (kept, judged, nothing) for part in (images[chosen], labels[chosen])]
+    trainer = Trainer(experiment, Split(*parts), n_classes, images.shape[1:])
+    while not trainer.done:
+        (figures,) = trainer.run(epochs=1)
         if verbose:
-            print(f"epoch {epoch + 1}/{settings.epochs}  accuracy {100 * n_correct / len(kept):.2f} %")
-    judged = held if n_held else kept
-    rule.calibrate(network, Batch(inputs[judged], labels[judged]), settings.max_silent)
-    return network
+            progress = f"epoch {trainer.epoch}/{experiment.training.epochs}"
+            print(f"{progress}  accuracy {100 * figures['accuracy']:.2f} %")
+    return trainer.finish()[0]

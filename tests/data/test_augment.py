@@ -57,6 +57,44 @@ def test_keeps_shape_and_type_and_is_decided_by_the_generator(
     assert not torch.equal(one, augment(images, generator(4)))
 
 
+@pytest.mark.parametrize("augment", [FULL, Augment(rotation=30), Augment(elastic=2), Augment(flip=True)])
+@pytest.mark.parametrize("size", [(28, 28), (5, 13), (1, 24)])
+@pytest.mark.parametrize("n", [1, 20])
+def test_channels_move_alike(n: int, size: tuple[int, int], augment: Augment) -> None:
+    images = torch.randint(0, 256, (n, *size, 3), dtype=torch.uint8, generator=generator(8))
+    before, noise = images.clone(), generator(3)
+    out = augment(images, noise)
+    assert (out.dtype, out.shape, out.is_contiguous()) == (torch.uint8, images.shape, True)
+    assert torch.equal(images, before)
+    for channel in range(3):  # each as a grey image would, by the same random numbers
+        grey = generator(3)
+        assert torch.equal(out[..., channel], augment(images[..., channel], grey))
+        assert torch.equal(noise.get_state(), grey.get_state())
+    assert torch.equal(augment(images[..., :1], generator(3))[..., 0], out[..., 0])
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_random_numbers_are_drawn_on_the_cpu(channels: tuple[int, ...]) -> None:
+    """Tensors of the meta device have shapes only; all but matrix products refuse to meet another device there."""
+    images = torch.zeros((6, 9, 14, *channels), dtype=torch.uint8)
+    here, there = generator(), generator()
+    FULL(images, here)
+    out = FULL(images.to("meta"), there)
+    assert (out.device.type, out.dtype, out.shape) == ("meta", torch.uint8, images.shape)
+    assert torch.equal(here.get_state(), there.get_state())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_gpu_moves_images_alike(channels: tuple[int, ...]) -> None:
+    images = torch.randint(0, 256, (50, 28, 28, *channels), dtype=torch.uint8, generator=generator(7))
+    here, there = FULL(images, generator()), FULL(images.cuda(), generator())
+    assert there.device.type == "cuda"
+    difference = (here.int() - there.cpu().int()).abs()
+    assert int(difference.max()) <= 1  # an intensity near a half is rounded either way
+    assert float(difference.float().mean()) < 0.01
+
+
 def test_does_not_depend_on_threads() -> None:
     images, threads = pictures(200), torch.get_num_threads()
     try:
@@ -173,3 +211,5 @@ def test_refuses_other_inputs() -> None:
         FULL(pictures().float(), generator())
     with pytest.raises(DataError, match="uint8"):
         FULL(pictures().flatten(1), generator())
+    with pytest.raises(DataError, match=r"give uint8 \(n, h, w\) or \(n, h, w, c\)"):
+        FULL(pictures()[:, None, None], generator())

@@ -14,10 +14,12 @@ from PIL import Image
 
 from bitspike.data.idx import write_idx
 from bitspike.data.images import read_inputs
-from bitspike.errors import DataError
+from bitspike.errors import DataError, UsageError
 
 SHAPE = (4, 6)
+COLOUR = (*SHAPE, 3)
 PICTURE = np.arange(24, dtype=np.uint8).reshape(SHAPE) * 10
+PAINTING = np.random.default_rng(5).integers(0, 256, COLOUR, np.uint8)
 FAST = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LONG = settings(FAST, max_examples=20_000)
 
@@ -34,10 +36,10 @@ def npy(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def read(tmp_path: Path, content: bytes) -> np.ndarray:
+def read(tmp_path: Path, content: bytes, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     path = tmp_path / "x"
     path.write_bytes(content)
-    return read_inputs(path, SHAPE)
+    return read_inputs(path, shape)
 
 
 def test_png_grey(tmp_path: Path) -> None:
@@ -67,6 +69,90 @@ def test_png_transparent_parts_are_black(tmp_path: Path) -> None:
     palette = Image.fromarray(PICTURE).convert("P")
     images = read(tmp_path, png(palette, transparency=int(palette.getpixel((5, 3)))))  # type: ignore[call-overload]
     assert images[0, 3, 5] == 0
+
+
+def test_png_in_colour(tmp_path: Path) -> None:
+    image = Image.fromarray(PAINTING)
+    assert np.array_equal(read(tmp_path, png(image), COLOUR), PAINTING[None])
+    for shape in (SHAPE, (*SHAPE, 1)):  # one channel: grey
+        assert np.array_equal(
+            read(tmp_path, png(image), shape), np.array(image.convert("L")).reshape(1, *shape)
+        )
+    image.putalpha(Image.fromarray(np.uint8(PICTURE > 99) * 255))
+    assert np.array_equal(read(tmp_path, png(image), COLOUR)[0], PAINTING * (PICTURE > 99)[:, :, None])
+    palette = Image.fromarray(PAINTING).quantize(4)
+    assert np.array_equal(read(tmp_path, png(palette), COLOUR)[0], np.array(palette.convert("RGB")))
+    dark = int(palette.getpixel((5, 3)))  # type: ignore[call-overload]
+    assert read(tmp_path, png(palette, transparency=dark), COLOUR)[0, 3, 5].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])
+def test_png_of_grey_has_three_equal_channels(tmp_path: Path, mode: str) -> None:
+    images = read(tmp_path, png(Image.fromarray(PICTURE).convert(mode)), COLOUR)
+    assert np.array_equal(images, np.stack([PICTURE] * 3, axis=2)[None])
+
+
+def test_png_of_sixteen_bits_in_colour(tmp_path: Path) -> None:
+    deep = Image.fromarray(PICTURE.astype(np.uint16) * 256 + 77)
+    assert np.array_equal(read(tmp_path, png(deep), COLOUR)[0], np.stack([PICTURE] * 3, axis=2))
+
+
+def test_shape_of_features_reads_rows(tmp_path: Path) -> None:
+    rows = np.arange(10, dtype=np.uint8).reshape(2, 5)
+    assert np.array_equal(read(tmp_path, npy(rows), (5,)), rows)
+    assert np.array_equal(read(tmp_path, png(Image.fromarray(rows[:1])), (5,)), rows[:1])
+    with pytest.raises(DataError, match=r"\(n, 1, 6\)"):
+        read(tmp_path, npy(rows), (6,))
+    for shape in ((), (0, 3), (2, 3, 4, 5)):
+        with pytest.raises(UsageError, match="not that of an image"):
+            read(tmp_path, npy(rows), shape)
+
+
+@pytest.mark.parametrize("shape", [COLOUR, (2, *COLOUR), (2, 72), (1, 72)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_in_colour(tmp_path: Path, shape: tuple[int, ...], order: Any) -> None:
+    values = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    images = read(tmp_path, npy(np.asarray(values, order=order)), COLOUR)
+    assert np.array_equal(images, values.reshape(-1, *COLOUR))
+    assert images.flags.c_contiguous
+    assert np.array_equal(read(tmp_path, npy(np.asarray(values / 255, order=order)), COLOUR), images)
+    write_idx(tmp_path / "i", values)
+    assert np.array_equal(read_inputs(tmp_path / "i", COLOUR), images)
+
+
+def test_a_single_channel_may_be_left_out(tmp_path: Path) -> None:
+    for size in (SHAPE, (3, *SHAPE), (*SHAPE, 1), (3, *SHAPE, 1), (3, 24)):
+        values = np.random.default_rng(2).integers(0, 256, size, np.uint8)
+        for shape in (SHAPE, (*SHAPE, 1)):
+            assert np.array_equal(read(tmp_path, npy(values), shape), values.reshape(-1, *shape))
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "words"),
+    [
+        (COLOUR, SHAPE, "average the channels"),
+        ((2, *COLOUR), (*SHAPE, 1), "average the channels"),
+        ((2, 3, *SHAPE), SHAPE, "average the channels"),
+        ((3, *SHAPE), COLOUR, r"takes \(n, 4, 6, 3\); move the channels to the end"),
+        ((2, 3, *SHAPE), COLOUR, "move the channels to the end"),
+        (SHAPE, COLOUR, "repeat the grey channel"),
+        ((5, *SHAPE), COLOUR, "repeat the grey channel"),
+        ((2, *SHAPE, 4), COLOUR, "need 3 channels"),
+        ((2, 4, 7, 3), COLOUR, r"takes \(n, 4, 6, 3\)$"),
+    ],
+)
+def test_another_number_of_channels_is_refused_with_the_mend(
+    tmp_path: Path, size: tuple[int, ...], shape: tuple[int, ...], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        read(tmp_path, npy(np.zeros(size, np.uint8)), shape)
+
+
+def test_png_has_no_other_number_of_channels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"takes 4; give an NPY array \(n, 4, 6, 4\)"):
+        read(tmp_path, png(Image.fromarray(PAINTING)), (*SHAPE, 4))
+    with pytest.raises(DataError, match="4 x 6 pixels, the model takes 4 x 7; resize"):
+        read(tmp_path, png(Image.fromarray(PAINTING)), (4, 7, 3))
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (3, *SHAPE), (3, 24), (1, 24)])
@@ -111,8 +197,8 @@ def claim(shape: str, descr: str = "'|u1'") -> str:
     [
         (b"", "neither PNG"),
         (b"GIF89a..", "neither PNG"),
-        (npy(np.zeros((4, 5), np.uint8)), "model wants"),
-        (npy(np.zeros((2, 3, *SHAPE), np.uint8)), "model wants"),
+        (npy(np.zeros((4, 5), np.uint8)), "model takes"),
+        (npy(np.zeros((2, 3, *SHAPE), np.uint8)), "model takes"),
         (npy(np.zeros((0, *SHAPE), np.uint8)), "shape"),
         (npy(np.zeros(SHAPE, np.int64)), "uint8"),
         (npy(np.zeros(SHAPE, np.complex64)), "uint8"),
@@ -179,12 +265,12 @@ def test_png_that_is_too_long_or_lies_about_a_chunk(tmp_path: Path) -> None:
         bounded(tmp_path, good + bytes(16 << 20))
 
 
-def bounded(tmp_path: Path, content: bytes) -> np.ndarray:
+def bounded(tmp_path: Path, content: bytes, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     """Read, holding little memory."""
     Image.preinit()
     tracemalloc.start()
     try:
-        return read(tmp_path, content)
+        return read(tmp_path, content, shape)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -211,7 +297,8 @@ CLAIMS = st.builds(
     st.binary(max_size=200),
 )
 ARRAYS = hnp.arrays(
-    st.sampled_from(["u1", "<f4", "<f8", ">f2"]), st.sampled_from([SHAPE, (2, *SHAPE), (1, 24)])
+    st.sampled_from(["u1", "<f4", "<f8", ">f2"]),
+    st.sampled_from([SHAPE, (2, *SHAPE), (1, 24), COLOUR, (2, *COLOUR), (1, 72)]),
 )
 CHUNKS = st.builds(
     lambda ihdr, chunks: b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + b"".join(chunk(*c) for c in chunks),
@@ -230,45 +317,47 @@ CHUNKS = st.builds(
     ),
 )  # fmt: skip
 PNGS = mutated(png(Image.fromarray(PICTURE))) | mutated(png(Image.fromarray(PICTURE).convert("P"))) | CHUNKS
+PNGS |= mutated(png(Image.fromarray(PAINTING)))
 NPYS = mutated(npy(PICTURE)) | mutated(npy(PICTURE / 255.0)) | CLAIMS | ARRAYS.map(npy)
+NPYS |= mutated(npy(PAINTING))
 
 
-def survives(tmp_path: Path, content: bytes) -> None:
+def survives(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
     """Reading gives images of the right shape or a DataError that names the file."""
     outcome: np.ndarray | str
     try:
-        outcome = bounded(tmp_path, content)
+        outcome = bounded(tmp_path, content, shape)
     except DataError as error:
         outcome = str(error)
     if isinstance(outcome, str):
         assert str(tmp_path / "x") in outcome
     else:
         assert outcome.dtype == np.uint8
-        assert outcome.shape[1:] == SHAPE
+        assert outcome.shape[1:] == shape
         assert len(outcome) > 0
 
 
 @FAST
-@given(content=PNGS)
-def test_fuzz_png(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path, content)
+@given(content=PNGS, shape=st.sampled_from([SHAPE, COLOUR]))
+def test_fuzz_png(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
+    survives(tmp_path, content, shape)
 
 
 @FAST
-@given(content=NPYS)
-def test_fuzz_npy(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path, content)
+@given(content=NPYS, shape=st.sampled_from([SHAPE, COLOUR]))
+def test_fuzz_npy(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
+    survives(tmp_path, content, shape)
 
 
 @pytest.mark.slow
 @LONG
-@given(content=PNGS)
-def test_fuzz_png_long(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path, content)
+@given(content=PNGS, shape=st.sampled_from([SHAPE, COLOUR]))
+def test_fuzz_png_long(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
+    survives(tmp_path, content, shape)
 
 
 @pytest.mark.slow
 @LONG
-@given(content=NPYS)
-def test_fuzz_npy_long(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path, content)
+@given(content=NPYS, shape=st.sampled_from([SHAPE, COLOUR]))
+def test_fuzz_npy_long(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
+    survives(tmp_path, content, shape)

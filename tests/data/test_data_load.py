@@ -224,6 +224,26 @@ def test_own_feature_vectors(tmp_path: Path) -> None:
     assert dataset.n_classes == 3
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_own_folder_in_colour(tmp_path: Path, suffix: str) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (6, 4, 5, 3), np.uint8)
+    labels = np.array([0, 1, 1, 0, 0, 1], np.uint8)
+    for side, rows in (("train", slice(4)), ("test", slice(4, None))):
+        data.write_idx(tmp_path / f"{side}-images-idx4-ubyte{suffix}", images[rows])
+        data.write_idx(tmp_path / f"{side}-labels-idx1-ubyte{suffix}", labels[rows])
+    dataset = data.load(f"idx:{tmp_path}")
+    assert (dataset.shape, dataset.noun) == ((4, 5, 3), "image")
+    assert np.array_equal(dataset.train_inputs, images[:4])
+    assert np.array_equal(dataset.test_inputs, images[4:])
+    assert sorted(dataset.hashes) == sorted(
+        f"{side}-{kind}-ubyte" for side in ("train", "test") for kind in ("images-idx4", "labels-idx1")
+    )
+    parts = data.split(dataset, 0.25, seed=0)
+    assert (parts.train_inputs.shape, parts.validation_inputs.shape) == ((3, 4, 5, 3), (1, 4, 5, 3))
+    with pytest.raises(DataError, match="is in colour"):
+        data.load(f"events:idx:{tmp_path}")
+
+
 @pytest.mark.parametrize(
     ("index", "array", "words"),
     [
@@ -236,7 +256,9 @@ def test_own_feature_vectors(tmp_path: Path) -> None:
         (1, np.array([0, 2, 2, 0], np.uint8), r"test labels \[1\] have no training input"),
         (3, np.array([0, 2], np.uint8), "label 2 of input 1 is outside"),
         (0, TRAIN_IMAGES.astype(np.int16), "must be uint8"),
-        (0, TRAIN_IMAGES[:, None], "one channel"),
+        (0, TRAIN_IMAGES[:, None, None], r"give \(n, height, width\) or \(n, height, width, channels\)"),
+        (0, np.zeros((4, 3, 6, 6), np.uint8), r"channels first; .*array\.transpose\(0, 2, 3, 1\)"),
+        (0, np.stack([TRAIN_IMAGES] * 3, axis=3), "one shape, channels included"),
         (2, ARRAYS[2][:, :1], "one shape"),
     ],
 )

@@ -1,10 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from bitspike import data
 from bitspike.coding import CosinePopulation
 from bitspike.data import synthetic
+from bitspike.data.cosine import min_max
 from bitspike.data.dataset import Dataset
+from bitspike.data.points import Plane
 from bitspike.errors import DataError, UsageError
 
 
@@ -84,6 +88,54 @@ def test_moons_grid() -> None:
     assert np.array_equal(images[203].ravel(), synthetic.MOONS.encode([[0.03, 0.02]])[0])
 
 
+def test_moons_have_a_plane() -> None:
+    dataset = data.load("moons")
+    plane = dataset.plane
+    assert plane is not None
+    assert (dataset.noun, dataset.line) == ("point", None)
+    made = synthetic.moons_points()
+    for ours, theirs in zip((plane.train, plane.train_labels, plane.test), made, strict=False):
+        assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes())
+    assert np.array_equal(plane.encode(plane.train), dataset.train_inputs)
+    assert np.array_equal(plane.encode(plane.test), dataset.test_inputs)
+    for n in (1, 7, 100):
+        for ours, theirs in zip(plane.grid(n), synthetic.moons_grid(n), strict=True):
+            assert (ours.dtype, ours.shape, ours.tobytes()) == (theirs.dtype, theirs.shape, theirs.tobytes())
+    small = synthetic.moons(20, 5, seed=3).plane
+    assert small is not None
+    assert (small.train.shape, small.test.shape) == ((20, 2), (5, 2))
+    with pytest.raises(UsageError, match="points per side"):
+        plane.grid(10_001)
+
+
+def test_filmed_moons_are_recordings() -> None:
+    filmed = data.load("events:moons")
+    assert (filmed.noun, filmed.plane) == ("recording", None)
+    assert (data.load("digits").noun, data.load("digits").plane) == ("image", None)
+
+
+@pytest.mark.parametrize(
+    ("train", "labels", "words"),
+    [
+        (np.zeros((3, 1)), np.zeros(3, np.int64), r"give \(n, 2\)"),
+        (np.zeros((3, 2)), np.zeros(2, np.int64), "3 training"),
+    ],
+)
+def test_plane_refuses(train: np.ndarray, labels: np.ndarray, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        Plane(train, labels, np.zeros((4, 2)), synthetic.MOONS)
+
+
+def test_points_stand_behind_all_inputs() -> None:
+    moons, regression = data.load("moons"), data.load("regression")
+    with pytest.raises(DataError, match=r"\(20, 5\) points stand behind \(200, 1000\) inputs"):
+        dataclasses.replace(moons, plane=synthetic.moons(20, 5).plane)
+    assert regression.line is not None
+    short = dataclasses.replace(regression.line, test_x=regression.line.test_x[:9])
+    with pytest.raises(DataError, match=r"\(60, 9\) points"):
+        dataclasses.replace(regression, line=short)
+
+
 def test_moons_refuses() -> None:
     with pytest.raises(UsageError, match="at least 4 and 1"):
         synthetic.moons(2)
@@ -112,6 +164,31 @@ def test_regression() -> None:
     coded = synthetic.REGRESSION.encode([[(test_x[70] - x_low) / (x_high - x_low)]])
     assert np.array_equal(dataset.test_inputs[70], coded)
     assert not np.array_equal(synthetic.regression(seed=1).train_labels, dataset.train_labels)
+
+
+def test_regression_has_a_line() -> None:
+    dataset = data.load("regression")
+    line = dataset.line
+    assert line is not None
+    assert (dataset.noun, dataset.plane) == ("point", None)
+    x, y, test_x, _ = synthetic.regression_points()
+    low, high = synthetic.regression_scale()[1]
+    for ours, theirs in (
+        (line.train_x, x),
+        (line.train_targets, min_max(y, low, high)),
+        (line.test_x, test_x),
+    ):
+        assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes())
+    assert line.train_targets.max() > 1  # not clipped
+    assert np.array_equal(np.clip(line.train_targets, 0, 1), dataset.train_labels)
+    assert line.intervals == synthetic.TRAINED
+    assert line.trained.dtype == np.bool_
+    assert [line.trained[round(100 * (at + 1))] for at in (-1, -0.01, 0, 1, 1.5, 2.49, 2.5, 3, 4, 4.99)] == [
+        True, True, False, False, True, True, False, False, True, True,
+    ]  # fmt: skip
+    assert not dataclasses.replace(line, intervals=()).trained.any()
+    with pytest.raises(DataError, match=r"give \(n,\), \(n,\) and \(m,\)"):
+        dataclasses.replace(line, train_x=x[:3])
 
 
 def test_regression_splits() -> None:

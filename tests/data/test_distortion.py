@@ -137,6 +137,46 @@ def test_field_of_an_epoch_is_shared() -> None:
     assert torch.equal(elastic[:, 0], elastic[:, 1])
 
 
+@pytest.mark.parametrize("share", ["image", "epoch"])
+def test_channels_move_alike(share: str) -> None:
+    distortion = Distortion(share=share)  # type: ignore[arg-type]
+    colour = torch.stack([IMAGES, IMAGES.flip(0), 255 - IMAGES], dim=3)
+    noise = seeded()
+    out = distortion(colour, noise)
+    assert (out.dtype, out.shape, out.is_contiguous()) == (torch.uint8, colour.shape, True)
+    for channel in range(3):  # each as a grey image would, by the same random numbers
+        grey = seeded()
+        assert torch.equal(out[..., channel], distortion(colour[..., channel], grey))
+        assert torch.equal(noise.get_state(), grey.get_state())
+    assert torch.equal(distortion(colour[..., :1], seeded())[..., 0], out[..., 0])
+    assert torch.equal(distortion(colour[:1], seeded())[..., 0], distortion(IMAGES[:1], seeded()))
+
+
+@pytest.mark.parametrize("share", ["image", "epoch"])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_random_numbers_are_drawn_on_the_cpu(share: str, channels: tuple[int, ...]) -> None:
+    """Tensors of the meta device have shapes only; all but matrix products refuse to meet another device there."""
+    distortion = Distortion(share=share)  # type: ignore[arg-type]
+    images = torch.zeros((6, 9, 14, *channels), dtype=torch.uint8)
+    here, there = seeded(), seeded()
+    distortion(images, here)
+    out = distortion(images.to("meta"), there)
+    assert (out.device.type, out.dtype, out.shape) == ("meta", torch.uint8, images.shape)
+    assert torch.equal(here.get_state(), there.get_state())
+    assert distortion.field(9, 14, seeded(), 2, "meta").device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", ["image", "epoch"])
+def test_gpu_moves_images_alike(share: str) -> None:
+    distortion = Distortion(share=share)  # type: ignore[arg-type]
+    colour = torch.stack([IMAGES, IMAGES.flip(0), 255 - IMAGES], dim=3)
+    for images in (IMAGES, colour):
+        here, there = distortion(images, seeded()), distortion(images.cuda(), seeded())
+        assert there.device.type == "cuda"
+        assert int((here.int() - there.cpu().int()).abs().max()) <= 1  # rounded either way near a half
+
+
 def test_images_have_their_own_fields() -> None:
     same = IMAGES[:1].expand(5, -1, -1)
     assert len({bytes(image.numpy()) for image in Distortion()(same, seeded())}) == 5
@@ -155,7 +195,7 @@ def test_refuses_more() -> None:
         Distortion(scale=1.0)
     with pytest.raises(UsageError, match="per 'image' or per 'epoch'"):
         Distortion(share="batch")  # type: ignore[arg-type]
-    for images in (IMAGES.float(), IMAGES[0]):
+    for images in (IMAGES.float(), IMAGES[0], IMAGES[:, None, None]):
         with pytest.raises(DataError, match="give uint8"):
             Distortion()(images, seeded())
     with pytest.raises(DataError, match="do not fit"):

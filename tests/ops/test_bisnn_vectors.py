@@ -12,7 +12,8 @@ from bitspike.ops import counter
 from bitspike.ops.operators import Dense
 from bitspike.ops.srm import elementary, reference
 from bitspike.ops.srm.neuron import SRMNeuron
-from bitspike.ops.srm.step import Latents, Layer, State, Target, Update
+from bitspike.ops.srm.settings import Update
+from bitspike.ops.srm.step import Latents, Layer, State, Target
 
 D = torch.float64
 START = torch.tensor([[0.4, -0.5], [-0.02, 0.1], [0.7, -0.3]], dtype=D)  # (inputs, neurons)

@@ -7,7 +7,8 @@ from torch import Tensor
 from bitspike.ops.lif import pairwise, reference
 from bitspike.ops.lif.function import Macro, Micro, _lateral_factor, inject, layer
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Spikes, pack, unpack
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Spikes, pack, unpack
 from bitspike.ops.operators import Dense
 from bitspike.rules.hm2bp import Boost, regulariser
 
@@ -119,7 +120,7 @@ def two_layers(micro: Micro, output: Neuron = ONE, macro: Macro | None = None):
 
 @pytest.mark.parametrize("mode", ["closed", "trace"])
 def test_two_layer_network(mode):  # 13.3
-    hidden, out, grads = two_layers(Micro(Adjoint(mode), **PAPER))
+    hidden, out, grads = two_layers(Micro(mode, **PAPER))
     assert times(hidden.spikes)[0] == [6, 11, *range(15, 60, 4)]
     assert times(hidden.spikes)[1:] == [[10, 17, 23, 29, 36, 42, 48, 55], []]
     assert times(out.spikes) == [[12, 17, 22, 26, 30, 35, 40, 44, 49, 53, 57], [20, 28, 37, 45, 52]]
@@ -128,7 +129,7 @@ def test_two_layer_network(mode):  # 13.3
 
 
 def test_without_the_ratio_the_error_is_the_transposed_product():
-    _, _, grads = two_layers(Micro(Adjoint("closed"), ratio=False, **PAPER))
+    _, _, grads = two_layers(Micro("closed", ratio=False, **PAPER))
     torch.testing.assert_close(grads["d_hidden"], torch.tensor([-6.0, 3.0, 1.5], dtype=F))
 
 
@@ -144,7 +145,7 @@ def test_tpsp_is_the_membrane_at_the_spikes():  # identity 5.4
 
 def test_strong_lateral_inhibition():
     lateral = Neuron(1.0, epsilon=1e-6, lateral=1.0)
-    micro = Micro(Adjoint("closed"), lateral_factor="code", **PAPER)
+    micro = Micro("closed", lateral_factor="code", **PAPER)
     _, out, grads = two_layers(micro, lateral, Macro(torch.tensor([0]), None))
     assert out.counts.tolist() == [[11, 0]]
     torch.testing.assert_close(grads["dW2"][1], torch.tensor([-0.45, -0.45, 0], dtype=F), rtol=0, atol=1e-9)
@@ -155,7 +156,7 @@ def test_strong_lateral_inhibition():
 def test_weak_lateral_inhibition_and_its_factor():
     lateral = Neuron(1.0, epsilon=1e-6, lateral=0.2)
     macro = Macro(torch.tensor([0]), None)
-    micro = Micro(Adjoint("closed"), lateral_factor="code", **PAPER)
+    micro = Micro("closed", lateral_factor="code", **PAPER)
     _, out, grads = two_layers(micro, lateral, macro)
     assert times(out.spikes) == [[12, 17, 22, 27, 32, 37, 41, 45, 49, 53, 57], [24, 34, 43, 52]]
     gamma = _lateral_factor(out.spikes, out.counts.detach(), lateral, micro, macro)
@@ -183,7 +184,7 @@ def test_silent_target(n_steps, desired, spikes):  # 13.4
 
 
 def test_an_injected_train_takes_the_place_of_silence():
-    micro = Micro(Adjoint("closed"), **PAPER)
+    micro = Micro("closed", **PAPER)
     silent = Neuron(1000.0, epsilon=1e-6)
     _, out, kept = two_layers(micro, silent, Macro(torch.tensor([0]), None))
     assert out.counts.tolist() == [[0, 0]]
@@ -216,7 +217,7 @@ def test_sample_weights():  # 13.6
 def test_scaling_weights_and_threshold_together_changes_nothing_else(mode):
     torch.manual_seed(0)
     x = pack(torch.rand(3, 50, 7) < 0.2)
-    weight, micro = torch.randn(7, 5, dtype=F) * 2, Micro(Adjoint(mode), **PAPER)
+    weight, micro = torch.randn(7, 5, dtype=F) * 2, Micro(mode, **PAPER)
     found = []
     for scale in (1.0, 8.0):
         counts, w = unpack(x, F).sum(1).requires_grad_(), (weight * scale).requires_grad_()
@@ -239,7 +240,7 @@ def test_the_factorised_gradient_is_the_naive_one(mode):
     x, how = pack(dense), Adjoint(mode)
     weight = (torch.randn(9, 6, dtype=F)).requires_grad_()
     counts = unpack(x, F).sum(1).requires_grad_()
-    out = layer(Dense(9, 6), x, counts, weight, neuron, Micro(how, **PAPER), "reference")
+    out = layer(Dense(9, 6), x, counts, weight, neuron, Micro(how.spsp, how.bin, **PAPER), "reference")
     o, o_in = out.counts.detach(), counts.detach()
     assert (o == 0).any()
     assert (o > 0).any()

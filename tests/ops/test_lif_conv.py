@@ -7,7 +7,8 @@ from bitspike.errors import UsageError
 from bitspike.ops.backend import native_available
 from bitspike.ops.lif import reference
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Current, Spikes, pack, unpack
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Current, Spikes, pack, unpack
 from bitspike.ops.operators import Conv, Pool
 
 needs_native = pytest.mark.skipif(not native_available(), reason="the native module was not built")

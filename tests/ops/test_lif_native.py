@@ -19,7 +19,8 @@ from bitspike.coding.spike_list import SpikeList
 from bitspike.errors import UsageError
 from bitspike.ops.lif import native, reference
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Current, Result, Spikes, pack, unpack
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Current, Result, Spikes, pack, unpack
 from bitspike.ops.operators import Dense
 
 ISAS = _native.instruction_sets()

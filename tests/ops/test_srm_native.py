@@ -18,7 +18,8 @@ from bitspike.ops import counter
 from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm import native, reference
 from bitspike.ops.srm.neuron import SRMNeuron
-from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update, neurons
+from bitspike.ops.srm.settings import Update
+from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, neurons
 
 ISAS = _native.instruction_sets()
 SIZES = [(1, 1, 1, 1), (5, 7, 3, 2), (9, 33, 37, 4), (17, 200, 65, 11)]  # batch, n_in, n_out, n_readouts

@@ -14,7 +14,8 @@ from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm import elementary
 from bitspike.ops.srm import reference as training
 from bitspike.ops.srm.neuron import SRMNeuron
-from bitspike.ops.srm.step import Latents, Layer, State, Update
+from bitspike.ops.srm.settings import Update
+from bitspike.ops.srm.step import Latents, Layer, State
 from bitspike.packed.lif.network import snap
 from bitspike.packed.lif.reference import apply
 from bitspike.packed.srm.network import SRMPacked, SRMPackedLayer, decisions, from_weights, plus_minus

@@ -12,7 +12,8 @@ from bitspike.data import load, split
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.ops.lif import reference
-from bitspike.ops.lif.function import Micro, layer
+from bitspike.ops.lif.function import layer
+from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.signals import pack, unpack
 from bitspike.ops.operators import Conv, Dense, Pool

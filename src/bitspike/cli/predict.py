@@ -90,8 +90,7 @@ def _read(contents: AnyContents, file: Path) -> Any:
             return _recording(content, str(file), (height, width))
         samples, rate = read_sound(content, str(file))
         return Audio.join([samples], rate)
-    height, width = (1, *contents.input_shape)[-2:]  # a model of plain features takes rows
-    found = images.read_inputs(file, (height, width))
+    found = images.read_inputs(file, contents.input_shape)
     return found.reshape(len(found), -1)
 
 

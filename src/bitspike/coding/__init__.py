@@ -4,6 +4,7 @@ from bitspike.coding.cochlea import Cochlea
 from bitspike.coding.direct import Direct
 from bitspike.coding.event_bins import EventBins
 from bitspike.coding.first_spike import FirstSpike, first_spike_times, time_table
+from bitspike.coding.image_coding import ImageCoding
 from bitspike.coding.pixel import Pixel
 from bitspike.coding.poisson import Poisson
 from bitspike.coding.spike_list import SpikeList
@@ -16,6 +17,7 @@ __all__ = [
     "Direct",
     "EventBins",
     "FirstSpike",
+    "ImageCoding",
     "Pixel",
     "Poisson",
     "Population",

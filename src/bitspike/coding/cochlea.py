@@ -32,6 +32,8 @@ class Cochlea(Coding):
     """
 
     of_images: ClassVar[bool] = False
+    takes: ClassVar[str] = "sound"
+    disturbances: ClassVar[tuple[str, ...]] = ("deletion", "jitter")
     n_steps: int = 700
     rate: int = 12_500
     decimation: int = 200
@@ -66,6 +68,16 @@ class Cochlea(Coding):
     def n_channels(self) -> int:
         """Channels of the ear: 78 by default."""
         return len(ear_filters(self.rate, self.ear_q, self.step)[1])
+
+    def map_shape(self, input_shape: tuple[int, ...], n_inputs: int) -> tuple[int, ...]:
+        """What the first layer sees: (n_inputs,), one neuron per channel; a shape of two or more: `UsageError`."""
+        if len(input_shape) > 1:
+            raise UsageError(f"inputs of shape {input_shape} are not sound; choose another coding or data")
+        return (n_inputs,)
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one input of a packed model, whatever the data set's `shape`: (n_channels,)."""
+        return (self.n_channels,)
 
     def encode(self, sound: Audio) -> SpikeList:
         """The spikes of recordings; a recording's are the same in any company. Other input raises `DataError`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bitspike.coding.first_spike import require_uint8
-from bitspike.contracts import Coding
+from bitspike.coding.image_coding import ImageCoding
 from bitspike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Direct(Coding):
+class Direct(ImageCoding):
     """I(t) = W p in every step, p = rate * intensity / 255: the mean of `Poisson` at the same rate, without its noise.
 
     `n_steps` 2 to 32767; `rate` above 0, spikes per step that the current stands for at full intensity (may exceed 1).
     HM2-BP specification, section 8.4; a departure from the published input coding.
     """
 
-    of_images: ClassVar[bool] = True
+    disturbances: ClassVar[tuple[str, ...]] = ("noise",)
     n_steps: int = 100
     rate: float = 0.727
 
@@ -36,7 +36,7 @@ class Direct(Coding):
         return self.rate / 255
 
     def encode(self, images: Tensor) -> Tensor:
-        """The uint8 images themselves; the current is made where it is used. Another dtype raises `DataError`."""
+        """The uint8 images themselves, any shape; the current is made where it is used. Another dtype: `DataError`."""
         require_uint8(images)
         return images
 

@@ -34,6 +34,8 @@ class EventBins(Coding):
     """
 
     of_images: ClassVar[bool] = False
+    takes: ClassVar[str] = "events"
+    disturbances: ClassVar[tuple[str, ...]] = ("deletion", "jitter")
     n_steps: int = 540
     bin_us: int = 600
     stabilise: bool = True
@@ -53,6 +55,24 @@ class EventBins(Coding):
     def n_channels(self) -> int:
         """Two polarities of every pixel."""
         return 2 * self.height * self.width
+
+    def map_shape(self, input_shape: tuple[int, ...], n_inputs: int) -> tuple[int, ...]:
+        """What the first layer sees: (height, width, polarities) of events (polarities, height, width).
+
+        Of inputs without a shape (n_inputs,); any other shape raises `UsageError`.
+        """
+        if len(input_shape) < 2:
+            return (n_inputs,)
+        if len(input_shape) != 3:
+            raise UsageError(
+                f"inputs of shape {input_shape} are not events; give (polarities, height, width) of the sensor"
+            )
+        polarities, height, width = input_shape
+        return (height, width, polarities)
+
+    def input_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one input of a packed model, whatever the data set's `shape`: (2, height, width)."""
+        return (2, self.height, self.width)
 
     def encode(self, events: Events) -> SpikeList:
         """The recordings' spikes, sorted by step, then channel; a sensor of another size raises `DataError`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.contracts import Coding
+from bitspike.coding.image_coding import ImageCoding
 from bitspike.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def first_spike_times(
     if published not in ("s4nn", "bs4nn"):
         raise UsageError(f"published is {published!r}; choose 's4nn' or 'bs4nn'")
     if images.dtype != np.uint8:
-        raise DataError(f"images are {images.dtype}; first-spike coding wants uint8, 0 dark to 255 bright")
+        raise DataError(f"images are {images.dtype}; first-spike coding needs uint8, 0 dark to 255 bright")
     last = n_steps if published == "s4nn" else n_steps - 1
     return ((255 - images.astype(np.int32)) * last // 255).astype(np.int16)
 
@@ -41,10 +41,10 @@ def time_table(n_steps: int) -> NDArray[np.int16]:
 
 
 @dataclass(frozen=True)
-class FirstSpike(Coding):
+class FirstSpike(ImageCoding):
     """t = floor((255 - I) * n_steps / 255); black gives `n_steps` (1 to 32766): never."""
 
-    of_images: ClassVar[bool] = True
+    disturbances: ClassVar[tuple[str, ...]] = ("jitter", "deletion")
     n_steps: int = 16
 
     def __post_init__(self) -> None:
@@ -73,4 +73,4 @@ def require_uint8(images: Any) -> None:
 
     if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
         kind = getattr(images, "dtype", type(images).__name__)
-        raise DataError(f"images are {kind}; coding wants a uint8 tensor, 0 dark to 255 bright")
+        raise DataError(f"images are {kind}; coding needs a uint8 tensor, 0 dark to 255 bright")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bitspike.coding.direct import check_window
 from bitspike.coding.first_spike import require_uint8
-from bitspike.contracts import Coding
+from bitspike.coding.image_coding import ImageCoding
 from bitspike.errors import UsageError
 from bitspike.ops.counter import STEP, mix64
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Poisson(Coding):
+class Poisson(ImageCoding):
     """A pixel of intensity I fires in each of the steps 1 .. n_steps-1 with probability rate * I / 255, by itself.
 
     `signed`: v = 2 I / 255 - 1 drives two channels, the first (pixel) with probability rate * max(v, 0), the second
@@ -31,7 +32,7 @@ class Poisson(Coding):
     (splitmix64): it fires iff they are below round(65536 * probability).
     """
 
-    of_images: ClassVar[bool] = True
+    disturbances: ClassVar[tuple[str, ...]] = ("deletion",)
     n_steps: int = 400
     rate: float = 1 / 5.5
     signed: bool = False
@@ -43,13 +44,21 @@ class Poisson(Coding):
             raise UsageError(f"coding.rate is {self.rate}; a probability per step, above 0 and at most 1")
 
     def encode(self, images: Tensor) -> Tensor:
-        """The uint8 images themselves; trains are drawn where they are used. Another dtype raises `DataError`."""
+        """The uint8 images themselves, any shape; trains are drawn where they are used. Another dtype: `DataError`."""
         require_uint8(images)
         return images
 
-    def n_channels(self, n_pixels: int) -> int:
-        """Channels of an image of `n_pixels`."""
+    def channels_of(self, n_pixels: int) -> int:
+        """Input neurons of an image of `n_pixels` intensities: as many, twice as many where `signed`."""
         return 2 * n_pixels if self.signed else n_pixels
+
+    def n_channels(self, n_pixels: int) -> int:
+        """Another name of `channels_of`."""
+        return self.channels_of(n_pixels)
+
+    def map_shape(self, input_shape: tuple[int, ...], n_inputs: int) -> tuple[int, ...]:
+        """As of every coding of images; (n_inputs,) where `signed`, whose two sides are no map."""
+        return (n_inputs,) if self.signed else super().map_shape(input_shape, n_inputs)
 
     def limits(self) -> NDArray[np.int32]:
         """round(65536 * probability) of every intensity, `(sides, 256)`; two sides where `signed`."""
@@ -58,11 +67,15 @@ class Poisson(Coding):
         return np.rint(65536 * self.rate * np.stack(sides)).astype(np.int32)
 
     def trains(self, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """The images' own trains, those of decisions: `spikes` under `content_keys`."""
+        """The trains of images `(n, …)` by which decisions are made: `spikes` under `content_keys`."""
         return self.spikes(images, content_keys(images))
 
     def spikes(self, images: NDArray[np.uint8], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """The trains of images `(n, n_pixels)` under keys `(n,)`: `(n, n_steps, n_channels)`; the slow truth."""
+        """The trains of images `(n, …)`, read as rows of pixels, under keys `(n,)`: `(n, n_steps, channels)`.
+
+        The slow truth that the kernel is compared with.
+        """
+        images = _rows(images)
         limit = self.limits()[:, images].transpose(1, 0, 2).reshape(len(images), -1)  # (n, channels)
         groups = -(-self.n_steps // 4)
         counter = np.arange(limit.shape[1] * groups, dtype=np.uint64).reshape(-1, groups)
@@ -77,10 +90,16 @@ class Poisson(Coding):
 
 
 def content_keys(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """A key per image `(n, n_pixels)` from its pixels: mix64(sum over pixels of mix64((256 * j + I_j + 1) * step))."""
+    """A key per image `(n, …)` from its pixels: mix64(sum over pixels j of mix64((256 * j + I_j + 1) * step))."""
+    images = _rows(images)
     place = np.arange(images.shape[1], dtype=np.uint64) * np.uint64(256) + np.uint64(1)
     keys = np.empty(len(images), np.uint64)
     for start in range(0, len(images), 1000):
         part = images[start : start + 1000].astype(np.uint64)
         keys[start : start + 1000] = mix64((part + place) * STEP).sum(axis=1, dtype=np.uint64)
     return mix64(keys)
+
+
+def _rows(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images `(n, …)` as `(n, n_pixels)`, channels last."""
+    return images.reshape(len(images), math.prod(images.shape[1:]))

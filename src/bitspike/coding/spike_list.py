@@ -37,6 +37,11 @@ class SpikeList:
             if values.size and (values.min() < 0 or values.max() >= end):
                 raise DataError(f"spike list: a {name} lies outside 0..{end - 1}")
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Recordings and channels."""
+        return len(self), self.n_channels
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -5,6 +5,7 @@ from bitspike.data.dataset import Dataset, Split, split
 from bitspike.data.files import Check
 from bitspike.data.idx import read_idx, write_idx
 from bitspike.data.loading import get, load, names, verify
+from bitspike.data.points import Line, Plane
 
 __all__ = [
     "CATALOG",
@@ -12,6 +13,8 @@ __all__ = [
     "Check",
     "Dataset",
     "Entry",
+    "Line",
+    "Plane",
     "Split",
     "get",
     "load",

@@ -1,16 +1,18 @@
-"""Random distortions of training images: rotation, scale, shear, shift, elastic, flip."""
+"""Random distortions of training images: rotation, scale, shear, shift, elastic, flip. Needs no torch to import."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-
-import torch
-from torch import Tensor
-from torch.nn.functional import grid_sample
+from typing import TYPE_CHECKING
 
 from bitspike.contracts import Augmentation
-from bitspike.errors import DataError, UsageError
+from bitspike.data.pixels import require_images, sample
+from bitspike.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 ELASTIC_SIGMA = 4.0  # px, of the Gaussian that smooths the elastic field
 MODES_PER_PIXEL = 0.28  # cosine modes kept: those of amplitude exp(-(0.28 pi sigma)^2 / 2) = 0.002 and more
@@ -46,27 +48,33 @@ class Augment(Augmentation):
         return any(getattr(self, field.name) for field in fields(self))
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Distorted copies of images uint8 `(n, h, w)`; the generator's state decides all."""
-        if images.dtype != torch.uint8 or images.ndim != 3:
-            raise DataError(f"images are {images.dtype} of shape {tuple(images.shape)}; give uint8 (n, h, w)")
+        """Distorted copies, on their device, of images uint8 `(n, h, w)` or `(n, h, w, c)`.
+
+        All channels of an image move alike. Random numbers are drawn on the CPU by `generator`, which is one of the
+        CPU: they are equal on every device and decide all, up to the device's rounding.
+        """
+        import torch
+
+        require_images(images)
         if self.flip:
             mirrored = torch.rand(len(images), generator=generator) < 0.5
-            images = torch.where(mirrored[:, None, None], images.flip(-1), images)
+            mirrored = mirrored.view(-1, *[1] * (images.ndim - 1)).to(images.device)
+            images = torch.where(mirrored, images.flip(2), images)
         if not (self.rotation or self.scale or self.shear or self.shift or self.elastic):
             return images
-        n, height, width = images.shape
+        n, height, width = images.shape[:3]
         # Both coordinates of the sampling grid are linear in products f_k(y) g_l(x) of cosine modes (the
         # first is 1) and of y and x themselves: two matrix products make the whole grid.
         share = MODES_PER_PIXEL if self.elastic else 0.0
         rows, columns = _basis(height, share), _basis(width, share)
         weights = self._weights(n, rows, columns, generator)  # (n, 2, row functions, column functions)
+        rows, columns, weights = (tensor.to(images.device) for tensor in (rows, columns, weights))
         grid = rows @ (weights.flatten(0, 2) @ columns.T).reshape(n, 2, -1, width)
-        sampled = grid_sample(
-            images[:, None].float(), grid.permute(0, 2, 3, 1), "bilinear", "zeros", align_corners=False
-        )
-        return sampled[:, 0].add_(0.5).to(torch.uint8)
+        return sample(images, grid.permute(0, 2, 3, 1))
 
     def _weights(self, n: int, rows: Tensor, columns: Tensor, generator: torch.Generator) -> Tensor:
+        import torch
+
         (height, n_rows), (width, n_columns) = rows.shape, columns.shape
         uniform = torch.rand((7, n), generator=generator) * 2 - 1  # in [-1, 1)
         angle = uniform[0] * math.radians(self.rotation)
@@ -84,11 +92,13 @@ class Augment(Augmentation):
         weights[:, 1, 0, -1] += sine * scale_x
         weights[:, 1, -1, 0] += (sine * shear + cosine) * scale_y
         weights[:, :, 0, 0] += uniform[4:6].T * self.shift
-        return weights * torch.tensor([2 / width, 2 / height])[:, None, None]  # grid_sample wants [-1, 1]
+        return weights * torch.tensor([2 / width, 2 / height])[:, None, None]  # into [-1, 1]
 
 
 def _basis(size: int, modes_per_pixel: float) -> Tensor:
     """Columns cos(pi k (i + 1/2) / size), k = 0, 1, …, then the centred coordinate: `(size, modes + 1)`."""
+    import torch
+
     modes = max(1, math.ceil(modes_per_pixel * size))
     centre = torch.arange(size) + 0.5
     cosines = torch.cos(math.pi / size * centre[:, None] * torch.arange(modes))
@@ -97,6 +107,8 @@ def _basis(size: int, modes_per_pixel: float) -> Tensor:
 
 def _rms_one(size: int, modes: int) -> Tensor:
     """Deviations, for unit rms, of the modes of white noise smoothed by a Gaussian with reflecting border."""
+    import torch
+
     order = torch.arange(modes)
     power = torch.exp(-((ELASTIC_SIGMA * math.pi / size * order) ** 2))
     deviation = torch.sqrt(power / power.sum())

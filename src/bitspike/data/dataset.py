@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitspike.data.points import Line, Plane
 from bitspike.data.recordings import Audio, Events
 from bitspike.errors import DataError, UsageError
 
@@ -18,10 +19,12 @@ Labels = NDArray[Any]  # int64, places in the classes; float64 targets in [0, 1]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images uint8 `(n, h, w)`, 0 dark to 255 bright, or recordings; labels int64 `(n,)`, places in `classes`.
+    """Images, 0 dark to 255 bright, or recordings; labels int64 `(n,)`, places in `classes`.
 
+    Images are uint8 `(n, height, width)`, or `(n, height, width, channels)` in colour.
     Without classes it is a regression set: labels are targets, float64 `(n,)` in [0, 1].
     `hashes`: SHA-256 of each part's content. `note` names what is special (a subset, lossy), else empty.
+    `plane`, `line`: the points that coded inputs stand for, where they have two coordinates or are one x; else None.
     """
 
     name: str
@@ -32,6 +35,8 @@ class Dataset:
     classes: tuple[str, ...]
     hashes: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    plane: Plane | None = None
+    line: Line | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) == 1:
@@ -42,17 +47,31 @@ class Dataset:
         if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
             raise DataError(
                 f"{self.name}: training inputs are {self.train_inputs.shape[1:]}, test inputs "
-                f"{self.test_inputs.shape[1:]}; both must have one shape"
+                f"{self.test_inputs.shape[1:]}; both must have one shape, channels included"
             )
         unseen = np.setdiff1d(self.test_labels, self.train_labels)
         if self.classes and unseen.size:
             raise DataError(
                 f"{self.name}: test labels {unseen[:5].tolist()} have no training input to learn from"
             )
+        n = len(self.train_labels), len(self.test_labels)
+        for points in (
+            self.plane and (len(self.plane.train), len(self.plane.test)),
+            self.line and (len(self.line.train_x), len(self.line.test_x)),
+        ):
+            if points not in (None, n):
+                raise DataError(f"{self.name}: {points} points stand behind {n} inputs; give one each")
+
+    @property
+    def noun(self) -> str:
+        """What one input is called: "point" of a plane or line, "recording" of events and sound, else "image"."""
+        if self.plane is not None or self.line is not None:
+            return "point"
+        return "recording" if isinstance(self.train_inputs, (Events, Audio)) else "image"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Height and width of an image; polarities, height and width of events; nothing for sound."""
+        """(height, width[, channels]) of an image, (polarities, height, width) of events, () of sound."""
         return tuple(self.train_inputs.shape[1:])
 
     @property
@@ -102,13 +121,23 @@ def held_out(n: int, validation: float, seed: int) -> tuple[NDArray[np.int64], N
 
 
 def as_images(array: NDArray[Any], where: str) -> Images:
-    """An array of images `(n, h, w)`; rows `(n, f)` become `(n, 1, f)`. Otherwise `DataError`."""
+    """An array of images `(n, h, w)` or `(n, h, w, c)`; rows `(n, f)` become `(n, 1, f)`. Otherwise `DataError`.
+
+    Square images whose channels come first, `(n, 1 | 3 | 4, h, h)` with h above 4, are refused as such.
+    """
     if array.dtype != np.uint8:
         raise DataError(f"{where}: images are {array.dtype}; they must be uint8, 0 dark to 255 bright")
     if array.ndim == 2:
         array = array[:, None, :]
-    if array.ndim != 3:
-        raise DataError(f"{where}: images have shape {array.shape}; give (n, height, width), one channel")
+    if array.ndim not in (3, 4):
+        raise DataError(
+            f"{where}: images have shape {array.shape}; give (n, height, width) or (n, height, width, channels)"
+        )
+    if array.ndim == 4 and array.shape[1] in (1, 3, 4) and 4 < array.shape[2] == array.shape[3]:
+        raise DataError(
+            f"{where}: images have shape {array.shape}, channels first; channels come last, as after "
+            "array.transpose(0, 2, 3, 1)"
+        )
     return array
 
 
@@ -123,10 +152,11 @@ def as_labels(array: NDArray[Any], where: str) -> Labels:
 
 def _check(where: str, inputs: Inputs, labels: Labels, n_classes: int) -> None:
     if not isinstance(inputs, (Events, Audio)) and (
-        inputs.ndim != 3 or inputs.dtype != np.uint8 or inputs.size == 0
+        inputs.ndim not in (3, 4) or inputs.dtype != np.uint8 or inputs.size == 0
     ):
         raise DataError(
-            f"{where}: images are {inputs.dtype} of shape {inputs.shape}; give uint8 (n, height, width)"
+            f"{where}: images are {inputs.dtype} of shape {inputs.shape}; give uint8 (n, height, width) or "
+            "(n, height, width, channels)"
         )
     kind = np.dtype(np.int64 if n_classes else np.float64)
     if labels.shape != (len(inputs),) or labels.dtype != kind or not len(labels):

@@ -1,17 +1,18 @@
-"""The published distortion of the HM2-BP convolutional run: elastic field, scale, rotation."""
+"""The published distortion of the HM2-BP convolutional run: elastic field, scale, rotation. Imported without torch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
-from torch.nn.functional import grid_sample
+from typing import TYPE_CHECKING, Literal
 
 from bitspike.contracts import Augmentation
+from bitspike.data.pixels import require_images, sample
 from bitspike.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SIGMA = 4.0  # px, of the Gaussian that smooths the elastic field
 REACH = 10  # px, half of its 21 x 21 window
@@ -56,55 +57,67 @@ class Distortion(Augmentation):
         return bool(self.scale or self.rotation or self.elastic)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Distorted copies of images uint8 `(n, h, w)`; the generator's state decides all."""
-        n, height, width = _shape(images)
+        """Distorted copies, on their device, of images uint8 `(n, h, w)` or `(n, h, w, c)`.
+
+        All channels of an image move alike. Random numbers are drawn on the CPU by `generator`, which is one of the
+        CPU: they are equal on every device and decide all, up to the device's rounding.
+        """
+        require_images(images)
         if not self.active:
             return images
-        return self.apply(images, self.field(height, width, generator, n if self.share == "image" else 1))
+        n, height, width = images.shape[:3]
+        n_fields = n if self.share == "image" else 1
+        return self.apply(images, self.field(height, width, generator, n_fields, images.device))
 
-    def field(self, height: int, width: int, generator: torch.Generator, n: int = 1) -> Tensor:
-        """`n` displacement fields `(n, 2, height, width)` float32: d_x, then d_y, in px."""
+    def field(
+        self,
+        height: int,
+        width: int,
+        generator: torch.Generator,
+        n: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """`n` displacement fields `(n, 2, height, width)` float32 on `device`: d_x, then d_y, in px.
+
+        Random numbers are drawn on the CPU.
+        """
+        import torch
+
         uniform = torch.rand((2, n, 1), generator=generator) * 2 - 1
         angle = uniform[0] * math.radians(self.rotation)
         factor = self.scale * (uniform.clamp(min=0) if self.rotation else uniform)
         across, sine = angle.cos() - 1, angle.sin()
         x, y = torch.arange(width) - (width - 1) / 2, torch.arange(height) - (height - 1) / 2
+        across, sine, factor, x, y = (tensor.to(device) for tensor in (across, sine, factor, x, y))
         n_noises = 2 if self.share == "image" else 1
-        noise = torch.rand((height, n * n_noises * width), generator=generator).mul_(2).sub_(1)
-        smooth = (_gaussian(height) @ noise).view(-1, width) @ (self.elastic * _gaussian(width))
+        noise = torch.rand((height, n * n_noises * width), generator=generator).mul_(2).sub_(1).to(device)
+        smooth = (_gaussian(height).to(device) @ noise).view(-1, width)
+        smooth = smooth @ (self.elastic * _gaussian(width)).to(device)
         elastic = smooth.view(height, n, n_noises, width).permute(1, 2, 0, 3)
         affine_x = ((across + factor[0]) * x)[:, None, :] - (sine * y)[:, :, None]
         affine_y = ((across + factor[1]) * y)[:, :, None] + (sine * x)[:, None, :]
         return elastic + torch.stack([affine_x, affine_y], dim=1)
 
     def apply(self, images: Tensor, field: Tensor) -> Tensor:
-        """Images uint8 `(n, h, w)` moved by fields `(n, 2, h, w)`, or all by one `(1, 2, h, w)`."""
-        n, height, width = _shape(images)
+        """Images uint8 `(n, h, w)` or `(n, h, w, c)` moved by fields `(n, 2, h, w)`, or all by one `(1, 2, h, w)`."""
+        import torch
+
+        require_images(images)
+        n, height, width = images.shape[:3]
         if field.shape not in ((n, 2, height, width), (1, 2, height, width)):
             raise DataError(f"fields of shape {tuple(field.shape)} do not fit images {tuple(images.shape)}")
-        columns, rows = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+        columns, rows = (torch.arange(size, device=images.device) + 0.5 for size in (width, height))
         grid = torch.stack(
             [(columns - field[:, 0]) * (2 / width) - 1, (rows[:, None] - field[:, 1]) * (2 / height) - 1],
             dim=3,
         )
-        if len(field) == 1:  # all images as channels of one
-            sampled = grid_sample(images[None].float(), grid, "bilinear", "zeros", align_corners=False)[0]
-        else:
-            sampled = grid_sample(images[:, None].float(), grid, "bilinear", "zeros", align_corners=False)[
-                :, 0
-            ]
-        return sampled.add_(0.5).to(torch.uint8)
-
-
-def _shape(images: Tensor) -> tuple[int, int, int]:
-    if images.dtype != torch.uint8 or images.ndim != 3:
-        raise DataError(f"images are {images.dtype} of shape {tuple(images.shape)}; give uint8 (n, h, w)")
-    n, height, width = images.shape
-    return n, height, width
+        return sample(images, grid)
 
 
 def _gaussian(size: int) -> Tensor:
     """Smoothing along one axis as a banded matrix `(size, size)`: the window is the product of its two axes."""
+    import torch
+
     distance = (torch.arange(size)[:, None] - torch.arange(size)).float()
     kernel = torch.exp(distance**2 / (-2 * SIGMA**2)) / math.sqrt(2 * math.pi * SIGMA)
     return torch.where(distance.abs() <= REACH, kernel, 0.0)

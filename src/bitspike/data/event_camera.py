@@ -95,7 +95,8 @@ class EventCamera:
         """
         if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
             raise DataError(
-                f"images are {images.dtype} of shape {images.shape}; give uint8 (n, height, width)"
+                f"images are {images.dtype} of shape {images.shape}; the camera sees grey: give uint8 "
+                "(n, height, width)"
             )
         n, height, width = images.shape
         if max(height, width) >= 1 << 15:

@@ -162,5 +162,5 @@ def check(entry: Entry, file: File | Archive, data_dir: str | Path | None) -> Ch
 
 
 def upright(entry: Entry, images: NDArray[Any]) -> NDArray[Any]:
-    """Images as one looks at them: EMNIST's are stored transposed."""
-    return np.ascontiguousarray(images.transpose(0, 2, 1)) if entry.transposed else images
+    """Images as one looks at them: EMNIST's are stored with rows and columns exchanged."""
+    return np.ascontiguousarray(images.swapaxes(1, 2)) if entry.transposed else images

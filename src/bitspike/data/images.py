@@ -9,27 +9,37 @@ import re
 import struct
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitspike.data.idx import read_idx
-from bitspike.errors import DataError
+from bitspike.errors import DataError, UsageError
 
 Images = NDArray[np.uint8]
 PNG, NPY, GZIP = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x1f\x8b"
 PNG_LIMIT = 16 << 20  # bytes of a file
 
 
-def read_inputs(path: str | Path, shape: tuple[int, int]) -> Images:
-    """Images uint8 `(n, h, w)` of `shape` (h, w) from one file; its first bytes tell the format.
+def read_inputs(path: str | Path, shape: tuple[int, ...]) -> Images:
+    """Images uint8 `(n, *shape)` from one file, whose first bytes tell the format; `shape` is that of a model's input.
 
-    PNG: one image; colours become grey (ITU-R 601), transparent parts black. NPY: `(h, w)`, `(n, h, w)` or
-    `(n, h * w)`, uint8, or floats in [0, 1], which become round(255 x). IDX (gzip or not): uint8. Everything
-    else, another size, NaN or damage raises `DataError`.
+    `shape` is (height, width), (height, width, channels), or (features,), which is read as (1, features).
+
+    PNG: one image. For one channel colours become grey (ITU-R 601), for three (RGB) grey is repeated; transparent parts
+    become black either way, and other numbers of channels are refused. NPY or IDX (gzip or not): `shape`, `(n, *shape)`
+    or `(n, values of an image)` of uint8; NPY also of floats in [0, 1], which become round(255 x). A single channel may
+    be left out of an array or be there. Everything else, another size or number of channels, NaN or damage raises
+    `DataError`.
     """
-    path = Path(path)
+    path, shape = Path(path), tuple(shape)
+    if not 1 <= len(shape) <= 3 or min(shape) < 1:
+        raise UsageError(
+            f"shape {shape} is not that of an image; give (height, width) or (height, width, channels)"
+        )
+    if len(shape) == 1:
+        return read_inputs(path, (1, *shape)).reshape(-1, *shape)
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -44,9 +54,15 @@ def read_inputs(path: str | Path, shape: tuple[int, int]) -> Images:
     raise DataError(f"{path}: neither PNG nor NPY nor IDX; convert it to one of them")
 
 
-def _png(path: Path, shape: tuple[int, int]) -> Images:
+def _png(path: Path, shape: tuple[int, ...]) -> Images:
     from PIL import Image
 
+    channels = math.prod(shape[2:])
+    if channels not in (1, 3):
+        raise DataError(
+            f"{path}: a PNG is read as 1 or 3 channels, grey or RGB, but the model takes {channels}; give an NPY "
+            f"array (n, {', '.join(map(str, shape))})"
+        )
     size = path.stat().st_size
     if size > PNG_LIMIT:
         raise DataError(
@@ -58,25 +74,27 @@ def _png(path: Path, shape: tuple[int, int]) -> Images:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(content, formats=["PNG"]) as image:
                 height, width = image.height, image.width
-                if (height, width) == shape:  # nothing is decompressed before the size is right
-                    image.verify()  # the checksums; it wants the file opened anew
+                if (height, width) == shape[:2]:  # nothing is decompressed before the size is right
+                    image.verify()  # the checksums; it needs the file opened anew
                     content.seek(0)
                     with Image.open(content, formats=["PNG"]) as verified:
-                        return _grey(verified)[None]
+                        return _intensities(verified, "L" if channels == 1 else "RGB").reshape(1, *shape)
     except Exception as error:  # Pillow meets damage with many kinds of exception
         raise DataError(f"{path}: a damaged PNG ({error}); save it again") from error
-    raise DataError(f"{path}: {height} x {width} pixels, the model wants {shape[0]} x {shape[1]}; resize it")
+    raise DataError(f"{path}: {height} x {width} pixels, the model takes {shape[0]} x {shape[1]}; resize it")
 
 
-def _grey(image: Any) -> Images:
+def _intensities(image: Any, mode: Literal["L", "RGB"]) -> Images:
+    """A picture as grey `(h, w)` or RGB `(h, w, 3)`; of 16 bits the upper eight."""
     from PIL import Image
 
     if image.mode in ("I", "I;16", "I;16B"):
-        return (np.asarray(image, np.int64) >> 8).astype(np.uint8)
+        grey = (np.asarray(image, np.int64) >> 8).astype(np.uint8)
+        return grey if mode == "L" else np.stack([grey] * 3, axis=2)
     if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.array(image.convert("L"))
+    return np.array(image.convert(mode))
 
 
 def _npy(path: Path) -> NDArray[Any]:
@@ -121,18 +139,23 @@ def _npy_header(header: bytes, path: Path) -> tuple[np.dtype[Any], tuple[int, ..
         )
     shape = tuple(int(n[:18]) for n in re.findall(r"\d+", sizes))
     if not fortran or not 1 <= len(shape) <= 8 or min(shape) < 1:
-        raise DataError(f"{path}: NPY header says shape ({sizes[:80]}); wants (h, w) or (n, h, w)")
+        raise DataError(
+            f"{path}: NPY header says shape ({sizes[:80]}); give (n, h, w) or (n, h, w, channels)"
+        )
     return np.dtype(name), shape, "F" if fortran == "True" else "C"
 
 
-def _fit(array: NDArray[Any], shape: tuple[int, int], path: Path) -> Images:
-    height, width = shape
-    if array.shape == shape:
-        array = array[None]
-    elif array.ndim == 2 and array.shape[1] == height * width:
-        array = array.reshape(-1, height, width)
-    if array.ndim != 3 or array.shape[1:] != shape:
-        raise DataError(f"{path}: an array of shape {array.shape}; the model wants (n, {height}, {width})")
+def _fit(array: NDArray[Any], shape: tuple[int, ...], path: Path) -> Images:
+    """An array as images `(n, *shape)` of uint8."""
+    one_channel = math.prod(shape[2:]) == 1
+    alike = (shape, shape[:2], (*shape[:2], 1)) if one_channel else (shape,)
+    is_rows = array.ndim == 2 and array.shape[1] == math.prod(shape)
+    if array.shape not in alike and array.shape[1:] not in alike and not is_rows:
+        raise DataError(
+            f"{path}: an array of shape {array.shape}; the model takes (n, {', '.join(map(str, shape))})"
+            + _mend(array.shape, shape)
+        )
+    array = array.reshape(-1, *shape)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if array.dtype.kind != "f":
@@ -144,3 +167,16 @@ def _fit(array: NDArray[Any], shape: tuple[int, int], path: Path) -> Images:
             f"{path}: image {index} holds NaN or values outside [0, 1]; scale the floats to [0, 1]"
         )
     return np.rint(array.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _mend(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What to do about an array of this shape where only the channels differ; empty elsewhere."""
+    size, channels = shape[:2], math.prod(shape[2:])
+    in_colour = given[-3:-1] == size or (len(given) == 4 and given[-2:] == size)
+    if channels == 1 and in_colour:
+        return "; average the channels into one grey channel"
+    if channels > 1 and given[-3:] == (channels, *size):
+        return "; move the channels to the end"
+    if channels > 1 and len(given) < 4 and given[-2:] == size:
+        return "; repeat the grey channel along a last axis"
+    return f"; its images need {channels} channels" if in_colour else ""

@@ -30,7 +30,8 @@ def names() -> tuple[str, ...]:
 def load(name: str, data_dir: str | Path | None = None, download: bool = True) -> Dataset:
     """A data set by name, `idx:FOLDER` with the user's own IDX files, or `fsdd:SPEAKER` to test on that speaker.
 
-    `events:NAME` (any of these that holds images) is what the `EventCamera` records of them.
+    IDX files of images have three dimensions, four in colour `(n, height, width, channels)`, or two: rows of features.
+    `events:NAME` (any of these that holds grey images) is what the `EventCamera` records of them.
 
     Files are looked for in `data_dir`, then in the folder that the environment variable BITSPIKE_DATA names,
     then in the cache; only then, and if `download`, are they downloaded. What is found is checked against
@@ -99,6 +100,8 @@ def _filmed(name: str, still: Dataset) -> Dataset:
     images, camera = still.train_inputs, EventCamera()
     if isinstance(images, (Events, Audio)) or not still.classes:
         raise DataError(f"{name}: {still.name} has no images to film; events:mnist has")
+    if images.ndim == 4:
+        raise DataError(f"{name}: {still.name} is in colour and the event camera sees grey; film grey images")
     filmed = {"train": camera.record(images), "test": camera.record(still.test_inputs, first=len(images))}
     found = {
         f"{part}_events": hashlib.sha256(events.values.data).hexdigest() for part, events in filmed.items()
@@ -110,6 +113,7 @@ def _filmed(name: str, still: Dataset) -> Dataset:
         test_inputs=filmed["test"],
         hashes=still.hashes | found,
         note=f"simulated events; {still.note}" if still.note else "simulated events",
+        plane=None,
     )
 
 
@@ -158,7 +162,7 @@ def _pick(folder: Path, part: str) -> Path:
     if len(found) != 1:
         seen = f"{sorted(found)} all look like it" if found else "there is none"
         raise DataError(
-            f"{folder}: wants one IDX file of {side} {kind}, named like {sides[-1]}-{kind}-idx"
+            f"{folder}: needs one IDX file of {side} {kind}, named like {sides[-1]}-{kind}-idx"
             f"{3 if kind == 'images' else 1}-ubyte or .gz; {seen}"
         )
     return found.popitem()[1]
@@ -176,7 +180,7 @@ def _mapping(folder: Path) -> tuple[str, ...] | None:
         if all(text.isdecimal() for text in by_label.values()):
             by_label = {label: chr(int(text)) for label, text in by_label.items()}
     except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: wants lines of a label and a name, like '10 A' ({error})") from error
+        raise DataError(f"{path}: needs lines of a label and a name, like '10 A' ({error})") from error
     if len(by_label) != len(pairs) or sorted(by_label) != list(range(len(by_label))):
         raise DataError(
             f"{path}: labels must be 0, 1, 2, … without gap or repetition, found {sorted(by_label)[:8]}…"

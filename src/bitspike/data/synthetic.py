@@ -6,6 +6,8 @@ Jang, Skatchkovsky and Simeone, "BiSNN", arXiv 2012.08300. Both scale their feat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.datasets import make_moons
@@ -14,6 +16,7 @@ from bitspike.data.catalog import PARTS
 from bitspike.data.cosine import CosinePopulation, min_max
 from bitspike.data.dataset import Dataset, Images, Labels
 from bitspike.data.idx import idx_sha256
+from bitspike.data.points import Line, Plane, square
 from bitspike.errors import UsageError
 
 Floats = NDArray[np.float64]
@@ -28,10 +31,12 @@ NOISE = 0.1  # standard deviation, of the moons' coordinates and of the regressi
 def moons(n_train: int = 200, n_test: int = 1000, noise: float = NOISE, seed: int = 0) -> Dataset:
     """Points of two interleaved half circles: images `(n, 2, 10)`, one row per coordinate; test points are fresh ones.
 
-    `moons_points` are the coordinates behind the rows, in their order.
+    `plane` holds the coordinates behind the rows.
     """
     train, train_labels, test, test_labels = moons_points(n_train, n_test, noise, seed)
-    return _dataset("moons", _moons(train), train_labels, _moons(test), test_labels, ("upper", "lower"))
+    plane = Plane(train, train_labels, test, MOONS)
+    images = plane.encode(train), plane.encode(test)
+    return _dataset("moons", images, (train_labels, test_labels), ("upper", "lower"), plane=plane)
 
 
 def moons_points(
@@ -43,7 +48,7 @@ def moons_points(
     point may lie a little outside.
     """
     if n_train < 4 or n_test < 1:
-        raise UsageError(f"moons: {n_train} training and {n_test} test points; at least 4 and 1 are wanted")
+        raise UsageError(f"moons: {n_train} training and {n_test} test points; at least 4 and 1 are needed")
     if not 0 <= noise < np.inf:
         raise UsageError(f"moons: noise is {noise}; it is a standard deviation, 0 or more")
     generator = np.random.RandomState(seed)
@@ -63,15 +68,8 @@ def moons_grid(n: int = 100) -> tuple[NDArray[np.uint8], Floats]:
 
     Point i * n + j, of float64 `(n * n, 2)`, is (j / n, i / n).
     """
-    if not 1 <= n <= 10_000:
-        raise UsageError(f"moons_grid: n is {n}; give points per side, 1 to 10000")
-    rows, columns = np.divmod(np.arange(n * n), n)
-    points = np.stack([columns / n, rows / n], axis=1)
-    return _moons(points), points
-
-
-def _moons(points: Floats) -> NDArray[np.uint8]:
-    return MOONS.encode(points).reshape(len(points), 2, MOONS.units)
+    points = square(n)
+    return MOONS.encode(points).reshape(len(points), 2, MOONS.units), points
 
 
 def curve(x: ArrayLike) -> Floats:
@@ -84,13 +82,14 @@ def regression(seed: int = 0) -> Dataset:
     """60 training points of the noisy curve in three intervals, 600 test points of the curve itself over all of them.
 
     Images `(n, 1, 20)` of x, targets y, both scaled by `regression_scale`; noisy targets outside [0, 1] become its
-    nearest end. `regression_points` are the unscaled points behind the rows, in their order.
+    nearest end. `line` holds the points behind the rows, `regression_points` the unscaled ones.
     """
     train_x, train_y, test_x, test_y = regression_points(seed)
     (x_low, x_high), (y_low, y_high) = regression_scale()
     images = [REGRESSION.encode(min_max(x, x_low, x_high)[:, None])[:, None, :] for x in (train_x, test_x)]
-    targets = [np.clip(min_max(y, y_low, y_high), 0, 1) for y in (train_y, test_y)]
-    return _dataset("regression", images[0], targets[0], images[1], targets[1], ())
+    targets = [min_max(y, y_low, y_high) for y in (train_y, test_y)]
+    line = Line(train_x, targets[0], test_x, TRAINED)
+    return _dataset("regression", images, [np.clip(y, 0, 1) for y in targets], (), line=line)
 
 
 def regression_points(seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
@@ -114,13 +113,18 @@ def regression_scale() -> tuple[tuple[float, float], tuple[float, float]]:
 
 def _dataset(
     name: str,
-    train: Images,
-    train_labels: Labels,
-    test: Images,
-    test_labels: Labels,
+    images: Sequence[Images],
+    labels: Sequence[Labels],
     classes: tuple[str, ...],
+    plane: Plane | None = None,
+    line: Line | None = None,
 ) -> Dataset:
+    """A data set of (training, test) images and labels, with the hashes of what its IDX files would hold."""
+    (train, test), (train_labels, test_labels) = images, labels
     kind = np.uint8 if classes else np.float64
     parts = dict(zip(PARTS, (train, train_labels.astype(kind), test, test_labels.astype(kind)), strict=True))
     hashes = {part: idx_sha256(array) for part, array in parts.items()}
-    return Dataset(name, train, train_labels, test, test_labels, classes, hashes, note="synthetic")
+    return Dataset(
+        name, train, train_labels, test, test_labels, classes, hashes,
+        note="synthetic", plane=plane, line=line,
+    )  # fmt: skip

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bitspike.contracts import chunks
 from bitspike.errors import UsageError
-
-
-@runtime_checkable
-class Anytime(Protocol):
-    """A network that can be asked before it has seen all of its input."""
-
-    def over_time(self, inputs: Any, times: Int[Tensor, " n_times"]) -> Float[Tensor, "n n_times classes"]:
-        """Class probabilities had the answer been demanded at the end of step times[k], float32."""
-        ...
+from bitspike.networks.base import Network
+from bitspike.networks.inputs import chunks
 
 
 def steps_between(n_steps: int, count: int = 16) -> Int[Tensor, " n_times"]:
@@ -34,7 +26,7 @@ def check_times(times: Tensor, n_steps: int) -> None:
 
 
 def over_time(
-    network: Anytime, inputs: Any, times: Int[Tensor, " n_times"], batch: int = 200
+    network: Network, inputs: Any, times: Int[Tensor, " n_times"], batch: int = 200
 ) -> Float[Tensor, "n n_times classes"]:
     """`network.over_time`, `batch` inputs at a time."""
     return torch.cat([network.over_time(part, times) for part in chunks(inputs, batch)])

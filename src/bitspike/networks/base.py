@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from bitspike.coding import SpikeList
 from bitspike.contracts import Batch, Coding
 from bitspike.errors import UsageError
 from bitspike.metrics.calibration import fit_temperature
-from bitspike.networks.inputs import chunks
+from bitspike.networks.inputs import chunks, to_device
 from bitspike.ops import backend as backends
 from bitspike.ops.operators import Operator
 from bitspike.packed.base import Packed
+from bitspike.packed.contents import Contents
 from bitspike.packed.operations import Operations
 from bitspike.prediction import Prediction
 from bitspike.settings import Weights
@@ -34,7 +37,7 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerFacts:
     """A layer as reports show it: its neurons, the weights stored for it and the synapses they make.
 
     `operator` joins it to the layer below, None for the input; `threshold` is a constant of all its neurons.
@@ -56,8 +59,7 @@ class Network(nn.Module):
     """
 
     system: ClassVar[str]  # the system's word: first_spike, lif, srm, ...
-    decides: ClassVar[Decides]  # by the first output spike, at the end of the window, or without time
-    chunk: ClassVar[int] = 1000  # inputs decided at a time
+    decides: Decides  # by the first output spike, at the end of the window, or without time
 
     temperature: Tensor
 
@@ -70,6 +72,11 @@ class Network(nn.Module):
     def n_steps(self) -> int:
         """Steps of the window."""
         return self.coding.n_steps
+
+    @property
+    def chunk(self) -> int:
+        """Inputs decided at a time."""
+        return 1000
 
     @property
     def parts(self) -> tuple[Network, ...]:
@@ -90,9 +97,12 @@ class Network(nn.Module):
     def decide(self, inputs: Any, generator: torch.Generator | None = None) -> Prediction:
         """One honest decision per coded input, `chunk` inputs at a time; touches nothing in the network.
 
-        `generator` is needed where decisions are drawn (an ensemble's).
+        Inputs may lie on any device; the prediction lies on the CPU. `generator` is needed where decisions are drawn
+        (an ensemble's).
         """
-        return Prediction.concatenate([self._decide(part, generator) for part in chunks(inputs, self.chunk)])
+        parts = chunks(inputs, self.chunk)
+        decided = [self._decide(to_device(part, self.device), generator) for part in parts]
+        return Prediction.concatenate([part.to("cpu") for part in decided])
 
     @abstractmethod
     def _decide(self, inputs: Any, generator: torch.Generator | None) -> Prediction:
@@ -103,9 +113,7 @@ class Network(nn.Module):
         """Can the network be asked before it has seen all of its input?"""
         return False
 
-    def over_time(
-        self, inputs: Any, times: Int[Tensor, " n_times"]
-    ) -> Float[Tensor, "n n_times classes"]:
+    def over_time(self, inputs: Any, times: Int[Tensor, " n_times"]) -> Float[Tensor, "n n_times classes"]:
         """Class probabilities had the answer been demanded at the end of step times[k], float32."""
         raise UsageError(f"a {type(self).__name__} decides once; it has no answers over time")
 
@@ -126,6 +134,7 @@ class Network(nn.Module):
 
     def _warm(self, prediction: Prediction, labels: Tensor) -> dict[str, Any]:
         """Fit the temperature to decisions; returns it, and the accuracy and silence there."""
+        labels = labels.cpu()
         right = prediction.labels == labels
         temperature = 1.0 if bool(right.all()) else fit_temperature(prediction.potentials, labels)
         self.temperature.fill_(temperature)
@@ -151,7 +160,7 @@ class Network(nn.Module):
 
     @property
     @abstractmethod
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[LayerFacts, ...]:
         """From the input on."""
 
     def work(self, inputs: Any) -> Operations:
@@ -174,6 +183,10 @@ class Network(nn.Module):
             facts.append(shown)
         return facts, {}
 
+    def trains(self, inputs: Any) -> SpikeList:
+        """The spikes by which inputs are decided, where they are drawn from these."""
+        raise UsageError(f"a {type(self).__name__} draws no trains of its inputs")
+
     @property
     def disturbances(self) -> tuple[str, ...]:
         """Of `jitter`, `deletion`, `noise`: how an evaluation may disturb the coded inputs."""
@@ -182,6 +195,18 @@ class Network(nn.Module):
     @abstractmethod
     def packed(self) -> Packed:
         """The network as it decides, without torch and without training."""
+
+    def contents(
+        self, input_shape: Sequence[int], classes: Sequence[str], recipe: str, exact: bool = False
+    ) -> Contents:
+        """What a model file holds of the network: `input_shape` of one input, `classes` in order, none of a regression.
+
+        The temperature is written by its shortest decimal, which spares some bytes, or, `exact`, to the last bit.
+        """
+        value = self.packed_temperature
+        temperature = value if exact and self.packed().exact_potentials else float(str(np.float32(value)))
+        shape = self.coding.input_shape(tuple(int(size) for size in input_shape))
+        return Contents(self.packed(), shape, tuple(str(name) for name in classes), temperature, recipe)
 
     @property
     def packed_temperature(self) -> float:

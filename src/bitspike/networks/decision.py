@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bitspike.contracts import Prediction
+from bitspike.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,53 @@ def decide(readout: Readout, n_steps: int, temperature: float, shift: float = 0.
         potentials=final,
         n_spikes=readout.spikes[row, at],
         n_synops=readout.synops[row, at],
+    )
+
+
+def decide_times(
+    layers: list[Tensor], weight: Tensor, threshold: Tensor, n_steps: int, delay: int, fan_outs: list[int],
+    temperature: float,
+) -> Prediction:  # fmt: skip
+    """The decision from the spike times of all layers, inputs first, outputs last (`n_steps`: never).
+
+    Earliest output, then the largest margin, then the lowest index; silent: the largest margin after all input. The
+    margins are sum_i w_ij [t_i <= u] - threshold_j of the last layer, u = decision time - `delay`, of a silent sample
+    n_steps - 1. `fan_outs`: synapses of a neuron of each layer but the last.
+    """
+    output = layers[-1].long()
+    decision_time = output.min(1).values
+    silent = decision_time == n_steps
+    until = torch.where(silent, n_steps - 1, decision_time - delay)
+    potentials = (layers[-2] <= until[:, None]).to(weight.dtype) @ weight - threshold
+    tied = (output == decision_time[:, None]) & ~silent[:, None]
+    counts = [((t <= decision_time[:, None]) & (t < n_steps)).sum(1) for t in layers[:-1]]
+    synops = [count * fan_out for count, fan_out in zip(counts, fan_outs, strict=True)]
+    return Prediction(
+        labels=potentials.masked_fill(~(tied | silent[:, None]), -torch.inf).argmax(1),
+        probabilities=(potentials.double() / temperature).softmax(1).float(),
+        decision_time=decision_time,
+        silent=silent,
+        tied=tied,
+        potentials=potentials,
+        n_spikes=torch.stack(counts).sum(0),
+        n_synops=torch.stack(synops).sum(0),
+    )
+
+
+def join(parts: list[Readout]) -> Readout:
+    """Readouts of consecutive batches as one, on the CPU; unused slots repeat the last one's values."""
+    slots = max(part.margins.shape[1] for part in parts)
+
+    def pad(x: Tensor) -> Tensor:
+        extra = slots - x.shape[1]
+        return torch.cat([x, x[:, -1:].expand(-1, extra, *x.shape[2:])], 1) if extra else x
+
+    return Readout(
+        margins=torch.cat([pad(part.margins) for part in parts]).cpu(),
+        n_active=torch.cat([part.n_active for part in parts]).cpu(),
+        bins=torch.cat([pad(part.bins) for part in parts]).cpu(),
+        spikes=torch.cat([pad(part.spikes) for part in parts]).cpu(),
+        synops=torch.cat([pad(part.synops) for part in parts]).cpu(),
     )
 
 

@@ -7,6 +7,7 @@ after all spikes of the step) and its spike reaches the next layer `delay` steps
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any, NamedTuple
 
@@ -14,16 +15,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bitspike.contracts import Prediction
+from bitspike.contracts import Batch, Coding
+from bitspike.errors import BackendError
 from bitspike.networks.anytime import check_times, first_spike_probabilities
-from bitspike.networks.decision import Readout
-from bitspike.ops import backend as backends
+from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.decision import (
+    Readout,
+    best_operating,
+    candidate_shifts,
+    decide,
+    decide_times,
+    join,
+    sweep,
+)
 from bitspike.ops import first_spike as ops
-from bitspike.packed.first_spike.native import FirstSpikeEngine
-from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
+from bitspike.ops.operators import Dense
+from bitspike.packed.first_spike.network import FirstSpikePacked, from_weights
 from bitspike.packed.weights import snap
-from bitspike.settings import IF
-from bitspike.weights import Weights
+from bitspike.prediction import Prediction
+from bitspike.settings import IF, Weights
+
+READ = 250  # samples whose potentials of all slots are held at a time: they stay in cache
 
 
 class Race(NamedTuple):
@@ -34,43 +46,75 @@ class Race(NamedTuple):
     firing: tuple[Tensor, ...]
 
 
-class FirstSpikeNetwork(nn.Module):
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """How `finish` chooses the output threshold: shifts in multiples of `spacing` from the one that was trained.
+
+    `threshold`: what the sweep calls the threshold at shift 0.
+    """
+
+    spacing: float
+    threshold: float
+
+
+class FirstSpikeNetwork(Network):
     """Fully connected layers; `latents[l]` is `(n_in, n_out)` (input-major), `thresholds[l]` is `(n_out,)`.
 
     `weight(l)` is what the network computes with (binary: +1/-1). The last layer's neurons are the classes. Binary
     networks carry any scale (alpha of BS4NN) inside the threshold: U > theta/alpha. `temperature` (buffer) divides the
-    potentials, minus threshold, in the softmax that gives the probabilities.
+    potentials, minus threshold, in the softmax that gives the probabilities. `sweep`: how `finish` chooses the output
+    threshold; None keeps it.
     """
 
-    temperature: Tensor
+    system = "first_spike"
+    decides: Decides = "first spike"
 
     def __init__(
         self,
         n_inputs: int,
         n_classes: int,
-        n_steps: int,
+        coding: Coding,
         network: IF,
         weights: Weights,
         generator: torch.Generator,
         backend: str = "auto",
+        sweep: Sweep | None = None,
     ) -> None:
-        super().__init__()
-        self.n_steps, self.delay, self.weights, self.backend = n_steps, network.delay, weights, backend
+        super().__init__(coding, n_classes, weights, backend)
+        self.delay, self.sweep = network.delay, sweep
         widths = (n_inputs, *network.hidden, n_classes)
-        shapes = list(itertools.pairwise(widths))
+        self.operators = tuple(Dense(n_in, n_out) for n_in, n_out in itertools.pairwise(widths))
+        last = len(self.operators) - 1
         self.latents = nn.ParameterList(
-            weights.start(n_in, n_out, is_output=index == len(shapes) - 1, generator=generator)
-            for index, (n_in, n_out) in enumerate(shapes)
+            weights.initial(*op.weight_shape, layer=index, is_output=index == last, generator=generator)
+            for index, op in enumerate(self.operators)
         )
-        self.thresholds = nn.ParameterList(torch.zeros(n_out) for _, n_out in shapes)
-        self.register_buffer("temperature", torch.ones(()))
+        self.thresholds = nn.ParameterList(torch.zeros(op.n_out) for op in self.operators)
+
+    @property
+    def chunk(self) -> int:
+        """The potentials of all slots are held at a time, and stay in cache."""
+        return READ
+
+    @property
+    def implementation(self) -> str:
+        """Native kernels work on float32; `auto` takes the reference for other types, a named one raises `BackendError`."""
+        chosen = super().implementation
+        if self.latents[0].dtype == torch.float32 or chosen != "native":
+            return chosen
+        if self.backend == "native":
+            kind = self.latents[0].dtype
+            raise BackendError(
+                f"the native kernels work on float32, not on {kind}; use backend=auto or reference"
+            )
+        return "reference"
 
     def weight(self, layer: int, generator: torch.Generator | None = None) -> Float[Tensor, "n_in n_out"]:
         """Weights of a layer as the network uses them, `(n_in, n_out)`, differentiable in the latents.
 
         With a generator, weights of kind bernoulli are drawn; without it they are the mode.
         """
-        return self.weights.forward(self.latents[layer], generator)
+        return self.synapse.forward(self.latents[layer], generator)
 
     def _run(
         self,
@@ -80,7 +124,7 @@ class FirstSpikeNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, ops.Spikes, list[Tensor]]:
         """Output margins, the input in slots, and the slots of every hidden layer's spikes."""
-        backend = backends.resolve(self.backend, times.device)
+        backend = self.implementation
         spikes: ops.Spikes = ops.implementation(backend).sort_times(times, self.n_steps)
         x, slots, last = spikes, [], len(self.latents) - 2
         for index in range(last + 1):
@@ -89,7 +133,7 @@ class FirstSpikeNetwork(nn.Module):
                 n = self.latents[index].shape[1]
                 keep = (torch.rand((len(times), n), generator=generator) >= dropout).to(times.device)
             settings: dict[str, Any] = {
-                "width": width, "binary": self.weights.one_bit, "backend": backend, "keep": keep
+                "width": width, "binary": self.synapse.one_bit, "backend": backend, "keep": keep
             }  # fmt: skip
             if index < last:
                 x = ops.hidden_layer(x, self.weight(index, generator), self.thresholds[index], **settings)
@@ -123,7 +167,7 @@ class FirstSpikeNetwork(nn.Module):
     @torch.no_grad()
     def snap(self) -> None:
         """Put real weights and thresholds, in place, on the grid on which they ship; see `ops.packed.snap.snap`."""
-        if self.weights.one_bit:
+        if self.synapse.one_bit:
             return
         for latent, threshold in zip(self.latents, self.thresholds, strict=True):
             weights, bounds = snap(latent.numpy(force=True), threshold.numpy(force=True))
@@ -132,21 +176,83 @@ class FirstSpikeNetwork(nn.Module):
 
     def packed(self) -> FirstSpikePacked:
         """The network as numpy values: sign bits or float32 weights, and thresholds."""
-        layers = []
-        for index, threshold in enumerate(self.thresholds):
-            weight, bound = self.weight(index).numpy(force=True), threshold.numpy(force=True)
-            if self.weights.one_bit:
-                layers.append(FirstSpikePackedLayer.binary(weight > 0, bound))
-            else:
-                layers.append(FirstSpikePackedLayer.real(weight, bound))
-        return FirstSpikePacked(tuple(layers), self.n_steps, self.delay)
+        weights = [self.weight(index).numpy(force=True) for index in range(len(self.operators))]
+        thresholds = [threshold.numpy(force=True) for threshold in self.thresholds]
+        return from_weights(weights, thresholds, self.synapse.one_bit, self.n_steps, self.delay)
 
-    def decide_packed(self, times: Int[Tensor, "batch n_in"]) -> Prediction:
-        """The honest decision by the native packed engine (CPU), which stops at the first output spike."""
-        decisions = FirstSpikeEngine(self.packed()).run(times.numpy(), torch.get_num_threads())
-        values = {name: torch.from_numpy(value) for name, value in vars(decisions).items()}
-        scaled = values["potentials"].double() / float(self.temperature)
-        return Prediction(**values, probabilities=scaled.softmax(1).float())
+    @torch.no_grad()
+    def start_thresholds(
+        self, sample: Tensor, p0: float, theta_out: float, generator: torch.Generator
+    ) -> None:
+        """Hidden thresholds at the (1 - p0) quantile of max_t V over coded inputs, at least 0; outputs at `theta_out`."""
+        kernels = ops.implementation(self.implementation)
+        spikes = kernels.sort_times(sample, self.n_steps)
+        binary = self.synapse.one_bit
+        for index, threshold in enumerate(self.thresholds[:-1]):
+            weight = self.weight(index, generator)  # of a posterior a draw: the mode may be another network
+            maxima, _ = kernels.layer_forward(spikes, weight, threshold, binary)
+            last = (spikes.n_active.long() - 1)[:, None, None].expand(-1, 1, maxima.shape[2])
+            highest = maxima.gather(1, last)[:, 0, : threshold.numel()].float()
+            threshold.copy_(torch.quantile(highest, 1 - p0, dim=0).clamp(min=0))
+            _, crossing = kernels.layer_forward(spikes, weight, threshold, binary)
+            spikes = kernels.hidden_spikes(spikes, crossing, None)
+        self.thresholds[-1].fill_(theta_out)
+
+    @property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """The input, hidden layers by their widths, the output."""
+        names = [*(str(op.n_out) for op in self.operators[:-1]), "output"]
+        above = (
+            LayerFacts(name, op.n_out, op.n_in * op.n_out, op.n_in * op.n_out, op)
+            for name, op in zip(names, self.operators, strict=True)
+        )
+        return (LayerFacts("input", self.operators[0].n_in), *above)
+
+    @torch.no_grad()
+    def decide(self, inputs: Any, generator: torch.Generator | None = None) -> Prediction:
+        """The honest decision: earliest output spike, then the largest margin, then the lowest index; silent: margin.
+
+        Natively by the packed engine, which stops at the first output spike; else in plain PyTorch (`decide_times`).
+        """
+        if self.implementation != "native":
+            return super().decide(inputs, generator)
+        decisions = self.packed().engine().decide(inputs.numpy(), torch.get_num_threads())
+        scaled = torch.from_numpy(decisions.potentials).double() / float(self.temperature)
+        return Prediction.of(decisions, scaled.softmax(1).float())
+
+    def _decide(self, inputs: Tensor, generator: torch.Generator | None) -> Prediction:
+        last = len(self.latents) - 1
+        fan_outs = [op.n_out for op in self.operators]
+        return decide_times(
+            self.spike_times(inputs), self.weight(last), self.thresholds[last], self.n_steps, self.delay, fan_outs,
+            float(self.temperature),
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def finish(
+        self, batch: Batch, max_silent: float, generator: torch.Generator | None = None
+    ) -> dict[str, Any]:
+        """Shift all output thresholds together to the best validation accuracy with at most `max_silent` silent inputs.
+
+        Then fit the temperature there. Without `sweep` thresholds stay. Real weights are first put on their grid.
+        """
+        if self.sweep is None:
+            return super().finish(batch, max_silent, generator)
+        self.snap()
+        parts = torch.split(batch.inputs, READ)
+        readout = join([self.readout(part.to(self.device)) for part in parts])
+        lowest = -float(self.thresholds[-1].min())  # a threshold below 0 would fire before any input
+        shifts = [shift for shift in candidate_shifts(self.sweep.spacing) if shift >= lowest]
+        points = sweep(readout, batch.labels.cpu(), self.n_steps, shifts)
+        best = best_operating(points, max_silent)
+        self.thresholds[-1] += best.shift
+        warmed = self._warm(decide(readout, self.n_steps, 1.0, best.shift), batch.labels)
+        rows = [
+            {"threshold": self.sweep.threshold + point.shift}
+            | {name: value for name, value in dataclasses.asdict(point).items() if name != "shift"}
+            for point in points
+        ]
+        return warmed | {"threshold_shift": best.shift, "max_silent": max_silent, "sweep": rows}
 
     @torch.no_grad()
     def readout(self, times: Int[Tensor, "batch n_in"]) -> Readout:
@@ -181,6 +287,20 @@ class FirstSpikeNetwork(nn.Module):
             (at + layer * self.delay).clamp(max=self.n_steps).to(torch.int16)
             for layer, at in enumerate(crossed_at, start=1)
         ]
+
+    def trace(self, inputs: Any) -> dict[str, Tensor]:
+        """Spike times of the input, of all hidden layers in a row, and of the output."""
+        times, *hidden, output = self.spike_times(inputs)
+        return {
+            "example_input_times": times,
+            "example_hidden_times": torch.cat(hidden, dim=1) if hidden else times[:, :0],
+            "example_output_times": output,
+        }
+
+    @property
+    def anytime(self) -> bool:
+        """Every step has its margins."""
+        return True
 
     @torch.no_grad()
     def over_time(

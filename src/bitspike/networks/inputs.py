@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bitspike.coding import SpikeList
@@ -19,6 +20,11 @@ def encode_images(coding: Coding, images: Tensor) -> Tensor:
         )
     coded: Tensor = coding.encode(images)
     return coded
+
+
+def to_device(inputs: Any, device: torch.device) -> Any:
+    """Coded inputs where a network lies; lists of spikes stay, for what reads them moves what it makes of them."""
+    return inputs.to(device) if isinstance(inputs, Tensor) else inputs
 
 
 def take(inputs: Any, rows: Tensor) -> Any:

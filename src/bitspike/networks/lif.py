@@ -1,6 +1,6 @@
 """A network of leaky integrate-and-fire neurons that exchange spike trains: dense, convolution, pooling.
 
-The neuron is that of `ops.spike_train.neuron.Neuron`; layers are run one after the other over the whole window. The
+The neuron is that of `ops.lif.neuron.Neuron`; layers are run one after the other over the whole window. The
 class of an input is that of the output neuron with the largest score
     score = o + v / (2 * (threshold + |v|)),    o: spikes in the window, v: membrane after the last step
 (the second term lies in (-1/2, 1/2): it only breaks ties of the counts), then the lowest index.
@@ -8,26 +8,32 @@ class of an input is that of the output neuron with the largest score
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bitspike.coding import Direct, Poisson
-from bitspike.contracts import Prediction
-from bitspike.errors import UsageError
+from bitspike.coding import Direct, SpikeList
+from bitspike.contracts import Coding
 from bitspike.networks.anytime import check_times
+from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.inputs import chunks
 from bitspike.networks.signal import signal
-from bitspike.ops import backend as backends
+from bitspike.networks.trains import Activity, listed, raster
 from bitspike.ops.lif import function, reference
-from bitspike.ops.lif.function import Macro, Micro
+from bitspike.ops.lif.function import Macro
 from bitspike.ops.lif.neuron import Neuron
+from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.signals import Current, Result, Signal, Spikes
 from bitspike.ops.operators import Operator
 from bitspike.packed.lif.network import LIFPacked, from_weights, snap
-from bitspike.settings import LIF
-from bitspike.weights import Weights
+from bitspike.packed.operations import Operations, of_window
+from bitspike.prediction import Prediction
+from bitspike.settings import LIF, Weights
+
+TRACED = 3  # hidden neurons whose membrane is traced, over all layers, at least one in each
 
 
 class Run(NamedTuple):
@@ -37,7 +43,7 @@ class Run(NamedTuple):
     firing: tuple[Tensor, ...]
 
 
-class LIFNetwork(nn.Module):
+class LIFNetwork(Network):
     """`operators[l]` joins layer l to the next, `neurons[l]` are its neurons' constants; weights are input-major.
 
     `latents` holds one parameter per operator that has weights, in order; `weight(l)` is what operator l computes with
@@ -45,35 +51,40 @@ class LIFNetwork(nn.Module):
     the softmax that gives the probabilities.
     """
 
-    temperature: Tensor
+    system = "lif"
+    decides: Decides = "window"
 
     def __init__(
         self,
         input_shape: tuple[int, ...],
         n_classes: int,
-        coding: Any,
+        coding: Coding,
         network: LIF,
         weights: Weights,
         generator: torch.Generator,
         backend: str = "auto",
     ) -> None:
-        super().__init__()
-        self.coding, self.weights, self.backend = coding, weights, backend
+        super().__init__(coding, n_classes, weights, backend)
         self.operators: tuple[Operator, ...] = network.operators(input_shape, n_classes)
         self.neurons: tuple[Neuron, ...] = network.neurons()
+        self.names = ("input", *network.hidden, "output")
         self._place: list[int | None] = []
         latents: list[Tensor] = []
         for index, op in enumerate(self.operators):
             self._place.append(None if op.weight_shape is None else len(latents))
             if op.weight_shape is not None:
                 is_output = index == len(self.operators) - 1
-                latents.append(weights.start(*op.weight_shape, is_output=is_output, generator=generator))
+                latents.append(
+                    weights.initial(
+                        *op.weight_shape, layer=len(latents), is_output=is_output, generator=generator
+                    )
+                )
         self.latents = nn.ParameterList(latents)
-        self.register_buffer("temperature", torch.ones(()))
 
     @property
-    def n_steps(self) -> int:
-        return int(self.coding.n_steps)
+    def chunk(self) -> int:
+        """Fewer in plain PyTorch, which holds the whole window of every neuron."""
+        return 200 if self.implementation == "native" else 50
 
     def weight(self, layer: int, generator: torch.Generator | None = None) -> Tensor | None:
         """Weights of an operator as the network uses them, differentiable in the latents.
@@ -81,11 +92,11 @@ class LIFNetwork(nn.Module):
         With a generator, weights of kind bernoulli are drawn; without it they are the mode.
         """
         place = self._place[layer]
-        return None if place is None else self.weights.forward(self.latents[place], generator)
+        return None if place is None else self.synapse.forward(self.latents[place], generator)
 
     def signal(self, inputs: Any, generator: torch.Generator | None = None) -> Signal:
         """Coded inputs as they enter the first layer; with a generator, Poisson trains are drawn anew."""
-        return signal(self.coding, inputs, self.backend, generator)
+        return signal(self.coding, inputs, self.implementation, self.device, generator)
 
     def forward(
         self,
@@ -98,7 +109,7 @@ class LIFNetwork(nn.Module):
 
         With a generator, weights of kind bernoulli are drawn, one draw for the batch.
         """
-        backend = backends.resolve(self.backend, signal[0].device)
+        backend = self.implementation
         counts, firing, last = None, [], len(self.operators) - 1
         for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
             out = function.layer(
@@ -121,8 +132,7 @@ class LIFNetwork(nn.Module):
     def run(self, inputs: Any) -> tuple[Signal, list[Result]]:
         """The input signal and what every layer does, as decisions are made; see `current`."""
         signal = first = self.signal(inputs)
-        chosen = backends.resolve(self.backend, signal[0].device)
-        ops, results = function.implementation(chosen), []
+        ops, results = function.implementation(self.implementation), []
         for index, (op, neuron) in enumerate(zip(self.operators, self.neurons, strict=True)):
             if isinstance(signal, Current):
                 result = ops.scan(self.current(index, signal, inputs), neuron)
@@ -149,7 +159,7 @@ class LIFNetwork(nn.Module):
     @torch.no_grad()
     def snap(self) -> None:
         """Put real weights, in place, on the grid on which they ship; see `snap` of `ops.packed_trains.network`."""
-        if self.weights.one_bit:
+        if self.synapse.one_bit:
             return
         for place, latent in enumerate(self.latents):
             direct = place == 0 and isinstance(self.coding, Direct)
@@ -160,33 +170,32 @@ class LIFNetwork(nn.Module):
         weights = [self.weight(index) for index in range(len(self.operators))]
         arrays = [None if weight is None else weight.numpy(force=True) for weight in weights]
         return from_weights(
-            self.operators, self.neurons, arrays, self.weights.one_bit, self.coding, self.n_steps
+            self.operators, self.neurons, arrays, self.synapse.one_bit, self.coding, self.n_steps
         )
 
     def counts(self, spikes: Spikes) -> Tensor:
         """Spikes per neuron in the window, `(batch, n)`."""
-        backend = backends.resolve(self.backend, spikes.bits.device)
-        counted: Tensor = function.implementation(backend).counts(spikes)
+        counted: Tensor = function.implementation(self.implementation).counts(spikes)
         return counted
 
-    def decide(self, inputs: Any) -> Prediction:
+    def _decide(self, inputs: Any, generator: torch.Generator | None) -> Prediction:
         """One honest decision per input; see the head of this file."""
         signal, results = self.run(inputs)
         counts, membrane = results[-1].counts, results[-1].membrane
         score = scores(counts, membrane, self.neurons[-1].threshold)
         silent = counts.sum(1) == 0
-        fan_out = [torch.from_numpy(op.fan_out()) for op in self.operators]
+        fan_out = [torch.from_numpy(op.fan_out()).to(counts.device) for op in self.operators]
         layers = [result.counts.long() for result in results[:-1]]
         if isinstance(signal, Spikes):
             layers.insert(0, self.counts(signal).long())
-            n_synops = torch.zeros(len(counts), dtype=torch.int64)
+            n_synops = torch.zeros(len(counts), dtype=torch.int64, device=counts.device)
         else:
-            n_synops = (signal.values > 0).long() @ fan_out.pop(0)
+            n_synops = ((signal.values > 0) * fan_out.pop(0)).sum(1)
         n_spikes = (
             torch.stack([layer.sum(1) for layer in layers]).sum(0) if layers else torch.zeros_like(n_synops)
         )
         for layer, fan in zip(layers, fan_out, strict=True):
-            n_synops = n_synops + layer @ fan
+            n_synops = n_synops + (layer * fan).sum(1)
         return Prediction(
             labels=score.argmax(1),
             probabilities=(score.double() / float(self.temperature)).softmax(1).float(),
@@ -198,6 +207,60 @@ class LIFNetwork(nn.Module):
             n_synops=n_synops,
         )
 
+    @property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """The input, hidden layers as their settings write them, the output."""
+        above = []
+        for name, op, neuron in zip(self.names[1:], self.operators, self.neurons, strict=True):
+            stored = 0 if op.weight_shape is None else math.prod(op.weight_shape)
+            above.append(LayerFacts(name, op.n_out, stored, int(op.fan_out().sum()), op, neuron.threshold))
+        return (LayerFacts("input", self.operators[0].n_in), *above)
+
+    def work(self, inputs: Any) -> Operations:
+        """Products of the input where it is a current, and an update of every neuron in every step."""
+        images = inputs.numpy(force=True) if isinstance(self.coding, Direct) else None
+        return of_window(self.operators, self.n_steps, images)
+
+    def trains(self, inputs: Any) -> SpikeList:
+        """The spikes by which inputs are decided."""
+        return listed(self.signal, inputs)
+
+    @torch.no_grad()
+    def activity(self, inputs: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+        """How often every layer fires (`networks.trains.Activity`); an input that is a current has no such figures."""
+        activity = Activity([layer.neurons for layer in self.layers], self.n_steps)
+        for part in chunks(inputs, self.chunk):
+            signal, results = self.run(part)
+            counts = [self.counts(signal)] if isinstance(signal, Spikes) else []
+            activity.add([*counts, *(result.counts for result in results)])
+        facts, arrays = super().activity(inputs)
+        figures, more = activity.figures(len(inputs))
+        return [one | two for one, two in zip(facts, figures, strict=True)], arrays | more
+
+    @torch.no_grad()
+    def trace(self, inputs: Any) -> dict[str, Tensor]:
+        """Rasters and counts of every layer, and the membranes of every output and the most active hidden neurons."""
+        signal, results = self.run(inputs)
+        arrays = raster(0, signal, self.counts(signal)) if isinstance(signal, Spikes) else {}
+        last = len(results)
+        for layer, (neuron, result) in enumerate(zip(self.neurons, results, strict=True), start=1):
+            arrays |= raster(layer, result.spikes, result.counts)
+            n_traced = result.spikes.n if layer == last else max(1, TRACED // (last - 1))
+            traced = result.counts.sort(dim=1, descending=True, stable=True).indices[:, :n_traced]
+            if layer == last:
+                traced = traced.sort(dim=1).values
+            current = self.current(layer - 1, signal, inputs)
+            own = current.gather(2, traced[:, None].expand(-1, current.shape[1], -1))
+            arrays[f"example_layer{layer}_traced"] = traced
+            arrays[f"example_layer{layer}_membrane"] = reference.membrane(own, neuron)
+            signal = result.spikes
+        return arrays
+
+    @property
+    def anytime(self) -> bool:
+        """Every step has its scores."""
+        return True
+
     @torch.no_grad()
     def over_time(
         self, inputs: Any, times: Int[Tensor, " n_times"]
@@ -207,7 +270,7 @@ class LIFNetwork(nn.Module):
         first, results = self.run(inputs)
         below = results[-2].spikes if len(results) > 1 else first
         last, neuron = len(self.operators) - 1, self.neurons[-1]
-        ops = function.implementation(backends.resolve(self.backend, below[0].device))
+        ops = function.implementation(self.implementation)
         found = []
         for time in times.tolist():  # the output layer alone, over ever more steps
             if isinstance(below, Current):
@@ -224,16 +287,3 @@ def scores(
 ) -> Float[Tensor, "n classes"]:
     """o + v / (2 (threshold + |v|)), float32 as written."""
     return counts + membrane / (2 * (threshold + membrane.abs()))
-
-
-def maps(input_shape: tuple[int, ...], coding: Any, n_inputs: int) -> tuple[int, ...]:
-    """The shape of the first layer's input: (height, width, channels) of images and events, else (n_inputs,)."""
-    if isinstance(coding, Poisson) and coding.signed:
-        return (n_inputs,)
-    if len(input_shape) == 2:
-        return (*input_shape, 1)
-    if len(input_shape) == 3:
-        return (input_shape[1], input_shape[2], input_shape[0])
-    if len(input_shape) > 3:
-        raise UsageError(f"inputs of shape {input_shape} are neither images nor events")
-    return (n_inputs,)

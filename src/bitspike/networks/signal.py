@@ -9,26 +9,39 @@ import torch
 
 from bitspike.coding import Direct, Poisson, SpikeList
 from bitspike.coding.poisson import content_keys
-from bitspike.ops import backend as backends
+from bitspike.contracts import Coding
+from bitspike.errors import UsageError
 from bitspike.ops.lif import function
 from bitspike.ops.lif.signals import Current, Signal, Spikes, pack
 
 
-def signal(coding: Any, inputs: Any, backend: str, generator: torch.Generator | None = None) -> Signal:
-    """Spikes, or the current of `Direct`; with a generator, Poisson trains that are not frozen are drawn anew."""
+def signal(
+    coding: Coding,
+    inputs: Any,
+    backend: str,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Signal:
+    """Spikes, or the current of `Direct`; with a generator, Poisson trains that are not frozen are drawn anew.
+
+    `backend`: native or reference. Coded recordings may come from any coding.
+    """
+    native = backend == "native"
     if isinstance(inputs, SpikeList):
-        if backends.resolve(backend) == "native":
+        if native:
             fields = inputs.steps, inputs.channels, inputs.offsets, inputs.n_steps, inputs.n_channels
             listed: Spikes = function.implementation("native").from_list(*fields)
             return listed
-        return Spikes(torch.from_numpy(inputs.words()), inputs.n_channels)
+        return Spikes(torch.from_numpy(inputs.words()).to(device), inputs.n_channels)
     if isinstance(coding, Direct):
         return Current(inputs.float() * (coding.rate / 255), coding.n_steps)
-    assert isinstance(coding, Poisson)
-    redraw = generator is not None and not coding.frozen
-    native = backends.resolve(backend, inputs.device) == "native"
+    if not isinstance(coding, Poisson):
+        raise UsageError(
+            f"coding {type(coding).__name__} gives neither spikes nor a current; its encode must return a SpikeList, "
+            "or choose Direct or Poisson"
+        )
     kernels = function.implementation("native" if native else "reference")
-    if redraw:
+    if generator is not None and not coding.frozen:
         keys = torch.randint(-(2**63), 2**63 - 1, (len(inputs),), generator=generator)
     elif native:
         keys = torch.from_numpy(kernels.content_keys(inputs.numpy()).view(np.int64))

@@ -17,70 +17,68 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bitspike.coding import SpikeList
-from bitspike.contracts import Prediction
+from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.networks.anytime import check_times
+from bitspike.networks.base import Decides, LayerFacts, Network
 from bitspike.networks.signal import signal
-from bitspike.ops import backend as backends
 from bitspike.ops.lif import reference as trains
 from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.ops.srm import elementary, reference
-from bitspike.ops.srm.step import Latents, Layer, Moments, Target, neurons
+from bitspike.ops.srm.step import Layer, Target, neurons
 from bitspike.packed.average import logarithm
 from bitspike.packed.lif.network import snap
-from bitspike.packed.srm.native import SRMEngine
+from bitspike.packed.operations import Operations, of_window
 from bitspike.packed.srm.network import SRMPacked, from_weights
-from bitspike.settings import SRM
-from bitspike.weights import Weights
+from bitspike.prediction import Prediction
+from bitspike.settings import SRM, Weights
 
 
-class SRMNetwork(nn.Module):
+class SRMNetwork(Network):
     """`operators[l]` is layer l's operator and pooling window; `latents` holds weights (and biases, if any) in order.
 
-    Buffers: `readout{l}` `(n, n_readouts)` and `readout_bias{l}`, +1 or -1, drawn once and never trained; `prior{i}`,
-    the natural parameters of latent i's prior; `temperature`, of log p in the softmax that gives the probabilities.
+    Buffers: `readout{l}` `(n, n_readouts)` and `readout_bias{l}`, +1 or -1, drawn once and never trained;
+    `temperature`, of log p in the softmax that gives the probabilities.
     Two classes have one readout, whose logistic function is the probability of the second; so has a regression (one
     "class"), whose prediction it is.
     """
 
-    temperature: Tensor
+    system = "srm"
+    decides: Decides = "window"
 
     def __init__(
         self,
         input_shape: tuple[int, ...],
         n_classes: int,
-        coding: Any,
+        coding: Coding,
         network: SRM,
         weights: Weights,
         generator: torch.Generator,
         backend: str = "auto",
-        prior: float = 0.5,
     ) -> None:
-        super().__init__()
-        self.coding, self.weights, self.backend, self.bias = coding, weights, backend, network.bias
-        self.neuron, self.burn_in, self.n_classes = network.neuron(), network.burn_in, n_classes
+        super().__init__(coding, n_classes, weights, backend)
+        self.bias, self.neuron, self.burn_in = network.bias, network.neuron(), network.burn_in
         self.operators = network.operators(input_shape)
+        self.names = [layer for layer in network.hidden if not layer.startswith("P")]
         self.n_readouts = 1 if n_classes <= 2 else n_classes
         latents: list[Tensor] = []
         for index, (op, pool) in enumerate(self.operators):
-            last = index == len(self.operators) - 1
-            latents.append(weights.start(*op.weight_shape, is_output=last, generator=generator))
+            drawn: dict[str, Any] = {
+                "layer": index, "is_output": index == len(self.operators) - 1, "generator": generator
+            }  # fmt: skip
+            latents.append(weights.initial(*op.weight_shape, **drawn))
             if self.bias:
-                latents.append(weights.start(op.weight_shape[-1], is_output=last, generator=generator))
+                latents.append(weights.initial(op.weight_shape[-1], **drawn))
             n_out = neurons(op, pool)
             for name, shape in (("readout", (n_out, self.n_readouts)), ("readout_bias", (self.n_readouts,))):
                 signs = torch.randint(0, 2, shape, generator=generator).float() * 2 - 1
                 self.register_buffer(f"{name}{index}", signs)
         self.latents = nn.ParameterList(latents)
-        if weights.kind == "bernoulli":
-            natural = 0.5 * math.log(prior / (1 - prior))
-            for index, latent in enumerate(latents):
-                self.register_buffer(f"prior{index}", torch.full_like(latent, natural))
-        self.register_buffer("temperature", torch.ones(()))
 
     @property
-    def n_steps(self) -> int:
-        return int(self.coding.n_steps)
+    def chunk(self) -> int:
+        """Fewer in plain PyTorch, which holds the state of every neuron."""
+        return 500 if self.implementation == "native" else 50
 
     def layer(self, index: int) -> Layer:
         """The constants of a layer."""
@@ -89,40 +87,26 @@ class SRMNetwork(nn.Module):
             op, pool, self.neuron, self.get_buffer(f"readout{index}"), self.get_buffer(f"readout_bias{index}")
         )
 
-    def sizes(self) -> list[dict[str, int]]:
-        """From the input on, `neurons` of each layer, and its `weights` (biases among them) and `synapses`."""
-        found = [{"neurons": self.operators[0][0].n_in}]
-        for op, pool in self.operators:
-            weights = math.prod(op.weight_shape) + (op.weight_shape[-1] if self.bias else 0)
-            synapses = int(op.fan_out().sum())
-            found.append({"neurons": neurons(op, pool), "weights": weights, "synapses": synapses})
-        return found
+    @property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """The input, and layers as their settings write them; pooling is part of the layer before it."""
+        above = []
+        for name, (op, pool) in zip(self.names, self.operators, strict=True):
+            stored = math.prod(op.weight_shape) + (op.weight_shape[-1] if self.bias else 0)
+            above.append(LayerFacts(name, neurons(op, pool), stored, int(op.fan_out().sum()), op))
+        return (LayerFacts("input", self.operators[0][0].n_in), *above)
 
-    def learned(self, index: int, moments: dict[Tensor, Any] | None = None) -> Latents:
-        """What a layer learns, sharing memory with the parameters; `moments`: the state of an Adam optimiser."""
-        parts = self._place(index)
+    def work(self, inputs: Any) -> Operations:
+        """An update of every neuron in every step."""
+        return of_window([op for op, _ in self.operators], self.n_steps)
 
-        def prior(place: int) -> Any:
-            return getattr(self, f"prior{place}", 0.0)
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        """Still images get noise: their trains follow from their pixels."""
+        return ("noise",) if self.coding.of_images else self.coding.disturbances
 
-        def adam(place: int) -> Moments | None:
-            if moments is None:
-                return None
-            state = moments[self.latents[place]]
-            return Moments(state["exp_avg"], state["exp_avg_sq"])
-
-        weight = adam(parts[0])
-        bias = parts[1] if self.bias else None
-        return Latents(
-            weight=self.latents[parts[0]].data,
-            bias=None if bias is None else self.latents[bias].data,
-            prior=prior(parts[0]),
-            prior_bias=0.0 if bias is None else prior(bias),
-            moments=None if weight is None else (weight, None if bias is None else adam(bias)),
-        )
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """Where a layer's weights and biases stand among the latents."""
+    def place(self, index: int) -> tuple[int, int]:
+        """Where a layer's weights and biases stand among the latents; -1: it has no biases."""
         return (2 * index, 2 * index + 1) if self.bias else (index, -1)
 
     def target(self, labels: Tensor) -> Target:
@@ -131,17 +115,17 @@ class SRMNetwork(nn.Module):
 
     def weight(self, index: int) -> tuple[Tensor, Tensor | None]:
         """Weights and biases of a layer as decisions use them."""
-        weight, bias = self._place(index)
-        return self.weights.forward(self.latents[weight]), (
-            self.weights.forward(self.latents[bias]) if self.bias else None
+        weight, bias = self.place(index)
+        return self.synapse.forward(self.latents[weight]), (
+            self.synapse.forward(self.latents[bias]) if self.bias else None
         )
 
     def window(self, inputs: Any, generator: torch.Generator | None = None) -> Tensor:
         """The input's spikes, uint8 `(n_steps, batch, n_in)`; with a generator Poisson trains are drawn anew."""
-        spikes = signal(self.coding, inputs, self.backend, generator)
+        spikes = signal(self.coding, inputs, self.implementation, self.device, generator)
         if not isinstance(spikes, Spikes):
             raise UsageError(
-                "a network of spike response neurons wants spikes; set coding to Poisson or EventBins"
+                "a network of spike response neurons needs spikes; set coding to Poisson or EventBins"
             )
         return unpack(spikes, torch.uint8).transpose(0, 1)
 
@@ -176,11 +160,11 @@ class SRMNetwork(nn.Module):
         Before burn_in every class is equally likely.
         """
         check_times(times, self.n_steps)
-        if backends.resolve(self.backend, self.latents[0].device) == "native":
+        if self.implementation == "native":
             coded = inputs if isinstance(inputs, SpikeList) else inputs.numpy()
-            mean = torch.from_numpy(SRMEngine(self.packed()).over_time(coded, torch.get_num_threads()))
+            mean = torch.from_numpy(self.packed().engine().over_time(coded, torch.get_num_threads()))
         else:
-            means, total = [], torch.zeros(())
+            means, total = [], torch.zeros((), device=self.device)
             for t, (read, _) in enumerate(self.run(inputs)):
                 if t >= self.burn_in:
                     total = total + self._probability(read)
@@ -213,55 +197,63 @@ class SRMNetwork(nn.Module):
         last = self.layer(len(layers) - 1)
         return from_weights(
             layers, self.neuron, last.readout.numpy(force=True), last.readout_bias.numpy(force=True), self.burn_in,
-            self.weights.one_bit, self.coding, self.n_steps, self.n_classes,
+            self.synapse.one_bit, self.coding, self.n_steps, self.n_classes,
         )  # fmt: skip
 
     @torch.no_grad()
-    def decide(self, inputs: Any) -> Prediction:
+    def decide(self, inputs: Any, generator: torch.Generator | None = None) -> Prediction:
         """One decision per input: the largest p, ties to the lowest index; potentials are ln p (a regression's: p)."""
-        if backends.resolve(self.backend, self.latents[0].device) == "native":
-            coded = inputs if isinstance(inputs, SpikeList) else inputs.numpy()
-            decided = SRMEngine(self.packed()).decide(coded, torch.get_num_threads())
-            values = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
-            p = values["potentials"]
-            if self.n_classes > 1:
-                p = (p.double() / float(self.temperature)).softmax(1).float()
-            return Prediction(**values, probabilities=p)
-        layers = range(len(self.operators))
-        counts = [torch.zeros(()) for _ in range(len(layers) + 1)]
-        total: Tensor = torch.zeros(())
+        if self.implementation != "native":
+            return super().decide(inputs, generator)
+        coded = inputs if isinstance(inputs, SpikeList) else inputs.numpy()
+        decisions = self.packed().engine().decide(coded, torch.get_num_threads())
+        p = torch.from_numpy(decisions.potentials)
+        if self.n_classes > 1:
+            p = (p.double() / float(self.temperature)).softmax(1).float()
+        return Prediction.of(decisions, p)
+
+    def _decide(self, inputs: Any, generator: torch.Generator | None) -> Prediction:
+        here = self.device
+        counts = [torch.zeros((), device=here) for _ in range(len(self.operators) + 1)]
+        total: Tensor = torch.zeros((), device=here)
         for t, (read, spikes) in enumerate(self.run(inputs)):
             counts = [count + part for count, part in zip(counts, spikes, strict=True)]
             if t >= self.burn_in:
                 total = total + self._probability(read)
         p = self._classes(total / (self.n_steps - self.burn_in))
         whole = [count.long() for count in counts]
-        fans = [torch.from_numpy(op.fan_out()) for op, _ in self.operators]
-        fans.append(torch.full((whole[-1].shape[1],), self.n_readouts))
+        fans = [torch.from_numpy(op.fan_out()).to(here) for op, _ in self.operators]
+        fans.append(torch.full((whole[-1].shape[1],), self.n_readouts, device=here))
         n = len(p)
         return Prediction(
             labels=p.argmax(1),
             probabilities=self._calibrated(p),
-            decision_time=torch.full((n,), self.n_steps - 1),
-            silent=torch.zeros(n, dtype=torch.bool),
+            decision_time=torch.full((n,), self.n_steps - 1, device=here),
+            silent=torch.zeros(n, dtype=torch.bool, device=here),
             tied=p == p.amax(1, keepdim=True),
             potentials=p if self.n_classes == 1 else _logarithm(p),
             n_spikes=torch.stack([count.sum(1) for count in whole]).sum(0),
             n_synops=sum(
-                (c @ fan for c, fan in zip(whole, fans, strict=True)), torch.zeros(n, dtype=torch.int64)
+                ((c * fan).sum(1) for c, fan in zip(whole, fans, strict=True)),
+                torch.zeros(n, dtype=torch.int64, device=here),
             ),
         )
+
+    @property
+    def anytime(self) -> bool:
+        """Every step has its mean; a regression's is no probability."""
+        return True
 
     @torch.no_grad()
     def snap(self) -> None:
         """Put real weights, in place, on the grid on which they ship; biases are added as they are."""
-        if self.weights.one_bit:
+        if self.synapse.one_bit:
             return
         for index in range(len(self.operators)):
-            latent = self.latents[self._place(index)[0]]
+            latent = self.latents[self.place(index)[0]]
             latent.copy_(torch.from_numpy(snap(latent.numpy(force=True))))
 
 
 def _logarithm(p: Tensor) -> Tensor:
     """ln p by the packed engine's own function: the same bits."""
-    return torch.from_numpy(logarithm(p.numpy(force=True)))
+    return torch.from_numpy(logarithm(p.numpy(force=True))).to(p.device)

@@ -3,66 +3,57 @@
 arXiv 2012.08300. One update per time step and layer, no gradient across layers or time. The kind of the weights is the
 rule: `binary` is ST-BiSNN (straight-through), `bernoulli` Bayes-BiSNN, `real` the baseline with full precision. The
 equations are in `ops.srm.reference`; specification: docs/methods/bisnn.md. Defaults are our own, for the published
-steps and starts want thousands of epochs; recipes/bisnn_paper.py has them.
+steps and starts need thousands of epochs; recipes/bisnn_paper.py has them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bitspike.coding import EventBins, Poisson
-from bitspike.contracts import Batch, Prediction, StepReport, Task, chunks, unwrap
-from bitspike.errors import UsageError
-from bitspike.metrics.calibration import fit_temperature
-from bitspike.networks.lif import maps
-from bitspike.networks.posterior import decided
-from bitspike.networks.srm import SRMNetwork
-from bitspike.ops import backend as backends
-from bitspike.ops import counter, srm
-from bitspike.ops.srm.step import Kind, State, Update
+from bitspike.contracts import Batch, Progress, StepReport, Task
+from bitspike.errors import DataError, UsageError
+from bitspike.experiment import Experiment, Rule
+from bitspike.ops.srm.settings import Draws, Kind, Update
+from bitspike.ranges import Range, at_least, between
+from bitspike.rules.gradient import PREFIX, GradientLearner
 from bitspike.settings import SRM
 
 if TYPE_CHECKING:
-    from bitspike.experiment import Experiment
+    import torch
+    from torch import Tensor
 
-CHUNK = 500  # samples decided at a time
+    from bitspike.networks.srm import SRMNetwork
+    from bitspike.ops.srm.step import Latents, Moments
 
 
 @dataclass(frozen=True)
-class BiSNN:
-    """Settings. `box`: half-width of the surrogate, 1 where -box < U <= box (published: 0.5).
+class BiSNN(Rule, Draws):
+    """Settings, beside those of `Draws`; `tau`, `s_max`, `stabiliser`: only for weights of kind bernoulli, relaxed."""
 
-    For weights of kind bernoulli: `relaxation`: hard draws W in {-1, +1} with factor s = 1, or relaxed ones, W = tanh
-    ((w + delta)/tau) with s of (12) (published, `tau` 1), `s_max` bounding s; `stabiliser` additive is the published
-    form of s, for parity. `rho`: weight of the divergence from the prior, `prior`: its P(+1).
-    """
-
-    box: float = 0.5
     relaxation: Literal["hard", "relaxed"] = "hard"
+    """draws of bernoulli weights: hard, W in {-1, +1} with factor s = 1; relaxed with s of (12) (published, tau 1)"""
     tau: float = 0.1
-    s_max: float = 1e3
-    stabiliser: Literal["log", "additive"] = "log"
+    """temperature of relaxed draws W = tanh((w + delta)/tau)"""
     rho: float = 0.0
+    """weight of the divergence from the prior, bernoulli weights only"""
     prior: float = 0.5
+    """the prior's P(+1), bernoulli weights only"""
 
-    def __post_init__(self) -> None:
-        Update(box=self.box, tau=self.tau, s_max=self.s_max)
-        if not self.rho >= 0:
-            raise UsageError(f"rule.rho is {self.rho}; it must not be negative")
-        if not 0 < self.prior < 1:
-            raise UsageError(f"rule.prior is {self.prior}; a probability between 0 and 1")
+    networks: ClassVar = (SRM,)
+    codings: ClassVar = (Poisson, EventBins)
+    ranges: ClassVar[dict[str, Range]] = {
+        **Draws.draw_ranges,
+        "rho": at_least(0),
+        "prior": between(0, 1, low_open=True, high_open=True),
+    }
 
     def check(self, experiment: Experiment) -> None:
-        """Refuse what the rule cannot train."""
+        """Refuse windows without steps to learn from, and decay."""
         network = experiment.network
-        if not isinstance(network, SRM):
-            raise UsageError("BiSNN trains spike response neurons; set network to SRM")
-        if not isinstance(experiment.coding, Poisson | EventBins):
-            raise UsageError("BiSNN wants spike trains; set coding to Poisson or EventBins")
+        assert isinstance(network, SRM)
         first = max(network.burn_in, len(network.hidden))
         if first >= experiment.coding.n_steps:
             raise UsageError(
@@ -71,52 +62,74 @@ class BiSNN:
         if experiment.optimizer.weight_decay:
             raise UsageError("set optimizer.weight_decay to 0: in BiSNN the pull to the prior is rule.rho")
 
-    def init(
-        self, experiment: Experiment, task: Task, generator: torch.Generator
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Latents as `weights` says; readouts of random signs; `optimizer.lr` is the step of all latents."""
+    def build(self, experiment: Experiment, task: Task, generator: torch.Generator) -> SRMNetwork:
+        """Latents as `weights` says; readouts of random signs."""
+        from bitspike.networks.srm import SRMNetwork
+
         coding, network = experiment.coding, experiment.network
         assert isinstance(network, SRM)
-        n_inputs = coding.n_channels(task.n_inputs) if isinstance(coding, Poisson) else task.n_inputs
+        n_inputs = coding.channels_of(task.n_inputs)
         model = SRMNetwork(
-            maps(task.input_shape, coding, n_inputs), task.n_classes, coding, network, experiment.weights, generator,
-            experiment.backend, self.prior,
+            coding.map_shape(task.input_shape, n_inputs), task.n_classes, coding, network, experiment.weights,
+            generator, experiment.backend,
         )  # fmt: skip
-        settings = experiment.optimizer
-        if settings.name == "sgd":
-            return model, torch.optim.SGD(model.parameters(), lr=settings.lr)
-        adam = torch.optim.Adam(model.parameters(), lr=settings.lr)
-        for latent in model.parameters():
-            adam.state[latent] = {
-                "step": torch.zeros(()), "exp_avg": torch.zeros_like(latent), "exp_avg_sq": torch.zeros_like(latent),
-            }  # fmt: skip
-        return model, adam
+        return model.to(task.device)
 
-    def step(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator
-    ) -> StepReport:
+    def learner(self, network: SRMNetwork, experiment: Experiment) -> BiSNNLearner:
+        """Online steps; `optimizer.lr` is the step of all latents."""
+        return BiSNNLearner(self, network, experiment)
+
+
+class BiSNNLearner(GradientLearner):
+    """One update per time step; `priors` holds w_0 of every latent, the natural parameter of its prior."""
+
+    def __init__(self, rule: BiSNN, network: SRMNetwork, experiment: Experiment) -> None:
+        import torch
+
+        self.rule, self.network, settings = rule, network, experiment.optimizer
+        latents = list(network.latents)
+        super().__init__(network, settings, [{"params": latents, "lr": settings.lr}])
+        self.adam = settings.name == "adam"
+        if self.adam:  # the kernels move the optimiser's own memory
+            for latent in latents:
+                self.optimiser.state[latent] = {
+                    "step": torch.zeros(()), "exp_avg": torch.zeros_like(latent),
+                    "exp_avg_sq": torch.zeros_like(latent),
+                }  # fmt: skip
+        natural = 0.5 * math.log(rule.prior / (1 - rule.prior))
+        bayes = experiment.weights.kind == "bernoulli"
+        self.priors = [torch.full_like(latent.data, natural) for latent in latents] if bayes else []
+
+    def share(self, wrap: object) -> None:
+        """Refused: weights move in every time step."""
+        raise UsageError("BiSNN updates its weights within a step, so it runs in one process only")
+
+    def step(self, batch: Batch, progress: Progress, generator: torch.Generator) -> StepReport:
         """One window of a batch: first `burn_in` steps without learning under one draw, then an update in every step.
 
         Reported are the loss of the last layer's readout, its mean over the steps that learn, and how many decisions by
         the mean readout are right, under weights that learn meanwhile: no estimate of accuracy.
         """
-        network, n = _network(model), len(batch.labels)
-        if model is not network:
-            raise UsageError("BiSNN updates its weights within a step, so it runs in one process only")
-        kernels = srm.implementation(backends.resolve(network.backend, network.latents[0].device))
+        import torch
+
+        from bitspike.ops import counter, srm
+        from bitspike.ops.srm.step import State
+
+        self.follow(progress)
+        network, n = self.network, len(batch.labels)
+        kernels = srm.implementation(network.implementation)
         window, target = network.window(batch.inputs, generator), network.target(batch.labels)
         seed = int(torch.randint(2**62, (), generator=generator))
         layers = [network.layer(index) for index in range(len(network.operators))]
         states = [State.zeros(layer.op, n, network.latents[0].data) for layer in layers]
-        adam = optimiser.state if isinstance(optimiser, torch.optim.Adam) else None
-        learned = [network.learned(index, adam) for index in range(len(layers))]
-        count = int(adam[network.latents[0]]["step"]) if adam is not None else 0
+        learned = [self._learned(index) for index in range(len(layers))]
+        count = int(self.optimiser.state[network.latents[0]]["step"]) if self.adam else 0
         burn_in = max(network.burn_in, len(layers))
-        loss, read = torch.zeros(()), torch.zeros(())
+        loss, read = torch.zeros((), device=network.device), torch.zeros((), device=network.device)
         spikes = [states[0].p.new_zeros((n, layer.n_out)) for layer in layers]
         for t, x in enumerate(window):
             learns = t >= burn_in
-            update = self._update(network, optimiser.param_groups[0]["lr"], count)
+            update = self._update(count)
             for index, layer in enumerate(layers):
                 key = counter.key(seed, max(t, burn_in - 1), 2 * index)
                 states[index], out = kernels.step(
@@ -127,58 +140,76 @@ class BiSNN:
             if learns:
                 count += 1
                 loss, read = loss + out.losses.sum(), read + out.readout
-        if adam is not None:
+        if self.adam:
             for latent in network.latents:
-                adam[latent]["step"].fill_(count)
+                self.optimiser.state[latent]["step"].fill_(count)
         labels = (read[:, 0] > 0).long() if network.n_readouts == 1 else read.argmax(1)
         correct = None if network.n_classes == 1 else int((labels == batch.labels).sum())
         shares = tuple(float(count.mean()) / len(window) * n for count in spikes)
         return StepReport(float(loss) / (len(window) - burn_in), n, correct, shares)
 
-    def end_epoch(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
+    def end_epoch(self, generator: torch.Generator) -> dict[str, float]:
         """How decided the posterior is: the mean of |tanh w|."""
-        network = _network(model)
-        return {"decided": decided(network)} if network.weights.kind == "bernoulli" else {}
+        from bitspike.networks.posterior import decided
 
-    def end_task(self, model: nn.Module) -> None:
+        return {"decided": decided(self.network)} if self.network.synapse.kind == "bernoulli" else {}
+
+    def end_task(self) -> None:
         """What was learned becomes the prior of what comes: w_0 <- w (continual learning, specification section 7)."""
-        network = _network(model)
-        if network.weights.kind != "bernoulli":
-            return
-        for index, latent in enumerate(network.latents):
-            network.get_buffer(f"prior{index}").copy_(latent.detach())
+        for prior, latent in zip(self.priors, self.network.latents, strict=False):
+            prior.copy_(latent.detach())
 
-    def predict(self, model: nn.Module, inputs: Any, generator: torch.Generator) -> Prediction:
-        """The decision of the network as it stands, bernoulli weights at their mode; see `layers.srm`."""
-        network = _network(model)
-        return Prediction.concatenate([network.decide(part) for part in chunks(inputs, CHUNK)])
+    def state_dict(self) -> dict[str, Tensor]:
+        """The optimiser's, and `priorK` of latent K."""
+        return super().state_dict() | {f"prior{index}": prior for index, prior in enumerate(self.priors)}
 
-    @torch.no_grad()
-    def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
-        """Put real weights on the grid on which they ship, then fit the temperature; nothing is ever silent.
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the state back, in place: the kernels share the optimiser's memory."""
+        super().load_state_dict({name: tensor for name, tensor in state.items() if name.startswith(PREFIX)})
+        for index, prior in enumerate(self.priors):
+            given = state.get(f"prior{index}")
+            if given is None or given.shape != prior.shape or given.dtype != prior.dtype:
+                raise DataError(f"'prior{index}' is missing or has another shape than {tuple(prior.shape)}")
+            prior.copy_(given)
 
-        Where every validation decision is right no temperature can be told, and it stays 1.
-        """
-        network = _network(model)
-        network.snap()
-        if network.n_classes == 1:
-            return {}
-        prediction = self.predict(network, batch.inputs, torch.Generator())
-        right = prediction.labels == batch.labels
-        temperature = 1.0 if bool(right.all()) else fit_temperature(prediction.potentials, batch.labels)
-        network.temperature.fill_(temperature)
-        return {"temperature": temperature, "validation_accuracy": float(right.double().mean())}
+    def _learned(self, index: int) -> Latents:
+        """What a layer learns, sharing memory with parameters, priors and the optimiser's moments."""
+        from bitspike.ops.srm.step import Latents, Moments
 
-    def _update(self, network: SRMNetwork, lr: float, count: int) -> Update:
-        kinds: dict[str, Kind] = {"real": "real", "binary": "straight-through", "bernoulli": self.relaxation}
-        kind = kinds[network.weights.kind]
+        network = self.network
+        weight, bias = network.place(index)
+
+        def prior(place: int) -> Tensor | float:
+            return self.priors[place] if self.priors else 0.0
+
+        def moments(place: int) -> Moments:
+            state = self.optimiser.state[network.latents[place]]
+            return Moments(state["exp_avg"], state["exp_avg_sq"])
+
+        both = None
+        if self.adam:
+            both = (moments(weight), moments(bias) if network.bias else None)
+        return Latents(
+            weight=network.latents[weight].data,
+            bias=network.latents[bias].data if network.bias else None,
+            prior=prior(weight),
+            prior_bias=prior(bias) if network.bias else 0.0,
+            moments=both,
+        )
+
+    def _update(self, count: int) -> Update:
+        kinds: dict[str, Kind] = {
+            "real": "real", "binary": "straight-through", "bernoulli": self.rule.relaxation
+        }  # fmt: skip
+        rule, synapse = self.rule, self.network.synapse
         return Update(
-            kind, lr, self.rho if network.weights.kind == "bernoulli" else 0.0, self.tau, self.s_max, self.stabiliser,
-            network.weights.clip, self.box, count,
-        )  # fmt: skip
-
-
-def _network(model: nn.Module) -> SRMNetwork:
-    network = unwrap(model)
-    assert isinstance(network, SRMNetwork)
-    return network
+            kinds[synapse.kind],
+            lr=float(self.optimiser.param_groups[0]["lr"]),
+            rho=rule.rho if synapse.kind == "bernoulli" else 0.0,
+            tau=rule.tau,
+            s_max=rule.s_max,
+            stabiliser=rule.stabiliser,
+            clip=synapse.clip,
+            box=rule.box,
+            count=count,
+        )

@@ -9,102 +9,69 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, ClassVar
 
 from bitspike.coding import FirstSpike
-from bitspike.contracts import Batch, Prediction, StepReport, Task, unwrap
-from bitspike.errors import BitspikeError, UsageError
-from bitspike.metrics.calibration import fit_temperature
-from bitspike.networks.first_spike import FirstSpikeNetwork
-from bitspike.ops.s4nn import native as cpu
-from bitspike.ops.s4nn import reference
-from bitspike.ops.s4nn.function import use_native
-from bitspike.ops.s4nn.settings import StepSettings
-from bitspike.settings import layered
+from bitspike.contracts import Batch, Progress, StepReport, Task
+from bitspike.errors import BitspikeError, DataError, UsageError
+from bitspike.experiment import Experiment, Rule
+from bitspike.ops.s4nn.settings import StepSettings, Targets
+from bitspike.ranges import Range, above, at_least, between, count
+from bitspike.rules.gradient import PREFIX, GradientLearner
+from bitspike.settings import IF
 
 if TYPE_CHECKING:
-    from bitspike.experiment import Experiment
+    import torch
+    from torch import Tensor
+
+    from bitspike.networks.first_spike import FirstSpikeNetwork
+    from bitspike.ops.s4nn.native import StepSums
 
 UNLIMITED = 2**31 - 1
-CHUNK = 500  # samples decided at a time
-
-
-class S4NNNetwork(FirstSpikeNetwork):
-    """A `FirstSpikeNetwork` with what the rule carries from step to step; checkpoints hold it.
-
-    `alpha (layers,)` float64: BS4NN's scale; `thresholds[l]` is theta / alpha. `fired` int32: in how many
-    samples of this epoch each hidden neuron fired, up to `quota`; `seen`, `wrong`: samples of this epoch, and
-    those with an error.
-    """
-
-    alpha: Tensor
-    fired: Tensor
-    quota: Tensor
-    seen: Tensor
-    wrong: Tensor
-
-    def __init__(self, *arguments: Any, theta: tuple[float, ...], alpha: float) -> None:
-        super().__init__(*arguments)
-        self.theta = theta
-        hidden = sum(latent.shape[1] for latent in list(self.latents)[:-1])
-        self.register_buffer("alpha", torch.full((len(theta),), alpha, dtype=torch.float64))
-        self.register_buffer("fired", torch.zeros(hidden, dtype=torch.int32))
-        self.register_buffer("quota", torch.tensor(UNLIMITED))
-        self.register_buffer("seen", torch.tensor(0))
-        self.register_buffer("wrong", torch.tensor(0))
-        for threshold in self.thresholds:
-            threshold.requires_grad_(False)
-        self.set_thresholds()
-
-    def set_thresholds(self) -> None:
-        """thresholds[l] <- theta / alpha (equation 5)."""
-        for threshold, theta, alpha in zip(self.thresholds, self.theta, self.alpha.tolist(), strict=True):
-            threshold.data.fill_(theta / alpha)
+COUNTERS = ("alpha", "fired", "quota", "seen", "wrong")
 
 
 @dataclass(frozen=True)
-class S4NN:
-    """Settings of the rule; times are in steps, potentials in units of the weights (binary: of alpha).
+class S4NN(Rule, Targets):
+    """Settings of the rule, beside those of `Targets`; potentials in units of the weights (binary: of alpha).
 
-    `gamma` the margin of the relative targets (6), `silent_target` what the true class is told when nobody
-    fires ("early": (7), "none": the published BS4NN), `thresholds` theta of the hidden layers and of the
-    output. Step sizes: eta is `optimizer.lr`, times `output_rate` in the output layer; lambda is
-    `optimizer.weight_decay` (decoupled, per sample); `mu` is alpha's (17), `alpha` its start; both only for
-    binary weights. `online`: samples one after the other, whatever the batch size; else one update by the sum
-    over the batch. `backward_weights` as in section 6.2, online only. After each epoch hidden neurons that
-    fired on less than `dead_share` of the samples get new weights.
+    Step sizes: eta is `optimizer.lr`, times `output_rate` in the output layer; lambda is `optimizer.weight_decay`
+    (decoupled, per sample).
     """
 
-    gamma: int = 3
-    silent_target: Literal["early", "none"] = "early"
-    thresholds: tuple[float, ...] = (100.0, 100.0)
-    alpha: float = 5.0
     mu: float = 0.01
+    """step size of alpha (17), binary weights only"""
+    thresholds: tuple[float, ...] = (100.0, 100.0)
+    """theta of the hidden layers and of the output"""
+    alpha: float = 5.0
+    """start of alpha, binary weights only"""
     output_rate: float = 1.0
+    """step size of the output layer over that of the hidden ones"""
     online: bool = False
-    backward_weights: Literal["post", "pre"] = "post"
-    normalise: bool = True
+    """samples one after the other, whatever the batch size; else one update by the sum over the batch"""
     dead_share: float = 0.001
+    """after each epoch hidden neurons that fired on less than this share of the samples get new weights; 0: none"""
+
+    networks: ClassVar = (IF,)
+    codings: ClassVar = (FirstSpike,)
+    kinds: ClassVar = ("real", "binary")
+    ranges: ClassVar[dict[str, Range]] = {
+        "gamma": count(0),
+        "mu": at_least(0),
+        "thresholds": above(0),
+        "alpha": above(0),
+        "output_rate": above(0),
+        "dead_share": between(0, 1, high_open=True),
+    }
 
     def __post_init__(self) -> None:
-        if self.gamma < 0:
-            raise UsageError(f"rule.gamma is {self.gamma}; a margin in steps must not be negative")
-        if len(self.thresholds) != 2 or not all(theta > 0 for theta in self.thresholds):
-            raise UsageError(f"rule.thresholds is {self.thresholds}; give (hidden, output), both positive")
-        if not self.alpha > 0 or not self.output_rate > 0:
-            raise UsageError("rule.alpha and rule.output_rate must be positive")
-        if not 0 <= self.dead_share < 1:
-            raise UsageError(f"rule.dead_share is {self.dead_share}; it is a share, 0 (no reset) to below 1")
+        super().__post_init__()
+        if len(self.thresholds) != 2:
+            raise UsageError(f"rule.thresholds is {self.thresholds}; give (hidden, output)")
 
     def check(self, experiment: Experiment) -> None:
-        """Refuse codings without spike times, and online learning by anything but plain steps."""
-        layered(experiment.network, "S4NN")
-        if experiment.weights.kind == "bernoulli":
-            raise UsageError("S4NN trains real and binary weights; set weights.kind to one of these")
-        n_steps = _coding(experiment).n_steps
+        """Refuse margins longer than the window, and online learning by anything but plain steps."""
+        n_steps = experiment.coding.n_steps
         if self.gamma >= n_steps:
             raise UsageError(f"rule.gamma is {self.gamma} steps of coding.n_steps = {n_steps}; use fewer")
         if self.online and experiment.optimizer.name != "sgd":
@@ -112,94 +79,178 @@ class S4NN:
                 "rule.online makes plain steps; set optimizer.name to sgd, or rule.online to False"
             )
 
-    def init(
-        self, experiment: Experiment, task: Task, generator: torch.Generator
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Uniform weights (section 8); one parameter group per layer holds its eta."""
-        network, optimizer = layered(experiment.network, "S4NN"), experiment.optimizer
-        hidden, output = self.thresholds
-        model = S4NNNetwork(
-            task.n_inputs,
-            task.n_classes,
-            _coding(experiment).n_steps,
-            network,
-            experiment.weights,
-            generator,
-            experiment.backend,
-            theta=(hidden,) * len(network.hidden) + (output,),
-            alpha=self.alpha if experiment.weights.kind == "binary" else 1.0,
-        )
-        groups: list[dict[str, Any]] = []
-        for layer, latent in enumerate(model.latents):
-            model.weights.bound(latent)
-            rate = self.output_rate if layer == len(network.hidden) else 1.0
-            groups.append({"params": [latent], "lr": optimizer.lr * rate})
-        kind = torch.optim.AdamW if optimizer.name == "adam" else torch.optim.SGD
-        return model, kind(groups, lr=optimizer.lr, weight_decay=optimizer.weight_decay)
+    def build(self, experiment: Experiment, task: Task, generator: torch.Generator) -> FirstSpikeNetwork:
+        """Latents as `weights` says, clipped; thresholds theta / alpha, the same for all neurons of a layer (5)."""
+        from bitspike.networks.first_spike import FirstSpikeNetwork
 
-    def step(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator
-    ) -> StepReport:
-        """Learn from a batch: online, by one plain step (13), or by the optimiser from the summed
-        gradient."""
-        network = _network(model)
-        if network is not model:
-            raise UsageError("rule S4NN updates weights in place; train it in one process")
-        settings = self._settings(network, optimiser)
+        network = experiment.network
+        assert isinstance(network, IF)
+        model = FirstSpikeNetwork(
+            task.n_inputs, task.n_classes, experiment.coding, network, experiment.weights, generator,
+            experiment.backend,
+        )  # fmt: skip
+        for latent in model.latents:
+            model.synapse.bound(latent)
+        for threshold in model.thresholds:
+            threshold.requires_grad_(False)
+        alpha = self.alpha if experiment.weights.kind == "binary" else 1.0
+        for threshold, theta in zip(model.thresholds, self.theta(model), strict=True):
+            threshold.data.fill_(theta / alpha)
+        return model.to(task.device)
+
+    def theta(self, network: FirstSpikeNetwork) -> tuple[float, ...]:
+        """theta of every layer."""
+        hidden, output = self.thresholds
+        return (hidden,) * (len(network.latents) - 1) + (output,)
+
+    def learner(self, network: FirstSpikeNetwork, experiment: Experiment) -> S4NNLearner:
+        """Plain steps in place, sample by sample or by batches, or an optimiser's by the summed gradient."""
+        return S4NNLearner(self, network, experiment)
+
+
+class S4NNLearner(GradientLearner):
+    """`alpha` (layers,) float64: BS4NN's scale; thresholds are theta / alpha.
+
+    `fired` int32: in how many samples of this epoch each hidden neuron fired, up to `quota`; `seen`, `wrong`: samples of
+    this epoch, and those with an error.
+    """
+
+    def __init__(self, rule: S4NN, network: FirstSpikeNetwork, experiment: Experiment) -> None:
+        import torch
+
+        self.rule, self.network, settings = rule, network, experiment.optimizer
+        last = len(network.latents) - 1
+        groups = [
+            {"params": [latent], "lr": settings.lr * (rule.output_rate if layer == last else 1.0),
+             "weight_decay": settings.weight_decay}
+            for layer, latent in enumerate(network.latents)
+        ]  # fmt: skip
+        super().__init__(network, settings, groups)
+        alpha = rule.alpha if network.synapse.kind == "binary" else 1.0
+        self.theta = rule.theta(network)
+        self.alpha = torch.full((last + 1,), alpha, dtype=torch.float64)
+        hidden = sum(latent.shape[1] for latent in list(network.latents)[:-1])
+        self.fired = torch.zeros(hidden, dtype=torch.int32)
+        self.quota, self.seen, self.wrong = torch.tensor(UNLIMITED), torch.tensor(0), torch.tensor(0)
+
+    def share(self, wrap: object) -> None:
+        """Refused: weights are moved in place."""
+        raise UsageError("rule S4NN updates weights in place; train it in one process")
+
+    def step(self, batch: Batch, progress: Progress, generator: torch.Generator) -> StepReport:
+        """Learn from a batch: online, by one plain step (13), or by the optimiser from the summed gradient."""
+        import torch
+
+        from bitspike.ops.s4nn import native
+
+        self.follow(progress)
+        network, settings = self.network, self._settings()
         weights = [latent.detach() for latent in network.latents]
-        plain = isinstance(optimiser, torch.optim.SGD)
-        native = use_native(network.backend, weights[0])
-        counts = network.fired if self.dead_share > 0 and network.fired.numel() else None
+        plain = self.settings.name == "sgd"
+        counts = self.fired if self.rule.dead_share > 0 and self.fired.numel() else None
         n = len(batch.labels)
-        if native:
+        if network.implementation == "native":
             grads = None if plain else [torch.zeros_like(weight) for weight in weights]
-            quota = int(network.quota)
-            sums = cpu.step(
-                batch.inputs, batch.labels, weights, network.alpha, settings,
-                online=self.online, fired=counts, quota=quota, grads=grads,
+            sums = native.step(
+                batch.inputs, batch.labels, weights, self.alpha, settings,
+                online=self.rule.online, fired=counts, quota=int(self.quota), grads=grads,
             )  # fmt: skip
         else:
-            sums, grads = self._reference_step(network, batch, weights, settings, counts, plain)
+            sums, grads = self._reference_step(batch, weights, settings, counts, plain)
         if grads is not None:
             for latent, gradient in zip(network.latents, grads, strict=True):
                 latent.grad = gradient
-            optimiser.step()
+            self.optimiser.step()
             for latent in network.latents:
-                network.weights.bound(latent)
+                network.synapse.bound(latent)
         if settings.binary:
-            if not bool((network.alpha > 0).all()):
-                raise BitspikeError(f"alpha fell to {network.alpha.tolist()}; take a smaller rule.mu")
-            network.set_thresholds()
-        network.seen.add_(n)
-        network.wrong.add_(sums.n_error)
+            if not bool((self.alpha > 0).all()):
+                raise BitspikeError(f"alpha fell to {self.alpha.tolist()}; take a smaller rule.mu")
+            self._set_thresholds()
+        self.seen.add_(n)
+        self.wrong.add_(sums.n_error)
         widths = [weight.shape[1] for weight in weights[:-1]]
-        firing = tuple(count / width for count, width in zip(sums.fired, widths, strict=False))
+        firing = tuple(fired / width for fired, width in zip(sums.fired, widths, strict=False))
         return StepReport(sums.loss, n, sums.n_correct, firing)
 
-    def _settings(self, network: S4NNNetwork, optimiser: torch.optim.Optimizer) -> StepSettings:
-        groups = optimiser.param_groups
-        progress = groups[0]["lr"] / groups[0].get("initial_lr", groups[0]["lr"])
+    def end_epoch(self, generator: torch.Generator) -> dict[str, float]:
+        """Redraw the incoming weights of hidden neurons that fired on less than `dead_share` of the samples (section 8).
+
+        Figures: neurons redrawn, share of samples without any error, and alpha of binary layers. The next epoch counts
+        only up to what this one would have asked for, so that samples need not be followed to their end.
+        """
+        import torch
+
+        network, seen = self.network, int(self.seen)
+        figures = {"zero_error": 1 - int(self.wrong) / max(seen, 1)}
+        if self.rule.dead_share > 0:
+            needed, redrawn, start = self.rule.dead_share * seen, 0, 0
+            low, high = network.synapse.hidden
+            for latent in list(network.latents)[:-1]:
+                n_in, width = latent.shape
+                dead = (self.fired[start : start + width] < needed).nonzero().flatten()
+                fresh = torch.rand((n_in, len(dead)), generator=generator) * (high - low) + low
+                with torch.no_grad():
+                    latent[:, dead] = fresh.to(latent)
+                network.synapse.bound(latent)
+                redrawn, start = redrawn + len(dead), start + width
+            self.quota.fill_(math.ceil(needed))
+            figures["dead_neurons_redrawn"] = float(redrawn)
+        if network.synapse.kind == "binary":
+            figures |= {f"alpha_{layer}": value for layer, value in enumerate(self.alpha.tolist(), 1)}
+        for counter in (self.fired, self.seen, self.wrong):
+            counter.zero_()
+        return figures
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The optimiser's, and the counters."""
+        return super().state_dict() | {name: vars(self)[name] for name in COUNTERS}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the state back; thresholds follow alpha."""
+        super().load_state_dict({name: tensor for name, tensor in state.items() if name.startswith(PREFIX)})
+        for name in COUNTERS:
+            own, given = vars(self)[name], state.get(name)
+            if given is None or given.shape != own.shape or given.dtype != own.dtype:
+                raise DataError(f"{name!r} is missing or has another shape than {tuple(own.shape)}")
+            own.copy_(given)
+        self._set_thresholds()
+
+    def _set_thresholds(self) -> None:
+        """thresholds[l] <- theta / alpha (equation 5)."""
+        for threshold, theta, alpha in zip(
+            self.network.thresholds, self.theta, self.alpha.tolist(), strict=True
+        ):
+            threshold.data.fill_(theta / alpha)
+
+    def _settings(self) -> StepSettings:
+        groups, rule, network = self.optimiser.param_groups, self.rule, self.network
+        progress = groups[0]["lr"] / self.first[0]
         return StepSettings(
             n_steps=network.n_steps,
-            thresholds=network.theta,
+            thresholds=self.theta,
             eta=tuple(float(group["lr"]) for group in groups),
-            gamma=self.gamma,
-            decay=float(groups[0]["weight_decay"]),
-            mu=self.mu * progress,
+            gamma=rule.gamma,
+            decay=self.settings.weight_decay,
+            mu=rule.mu * progress,
             delay=network.delay,
-            binary=network.weights.kind == "binary",
-            normalise=self.normalise,
-            backward_weights=self.backward_weights,
-            silent_target=self.silent_target,
-            clip=network.weights.clip,
+            binary=network.synapse.kind == "binary",
+            normalise=rule.normalise,
+            backward_weights=rule.backward_weights,
+            silent_target=rule.silent_target,
+            clip=network.synapse.clip,
         )
 
     def _reference_step(
-        self, network: S4NNNetwork, batch: Batch, weights: list[Tensor], settings: StepSettings,
-        counts: Tensor | None, plain: bool,
-    ) -> tuple[cpu.StepSums, list[Tensor] | None]:  # fmt: skip
-        inputs, labels, scale = batch.inputs, batch.labels, network.alpha.clone()
-        if self.online:
+        self, batch: Batch, weights: list[Tensor], settings: StepSettings, counts: Tensor | None, plain: bool
+    ) -> tuple[StepSums, list[Tensor] | None]:
+        import torch
+
+        from bitspike.ops.s4nn import reference
+        from bitspike.ops.s4nn.native import StepSums
+
+        inputs, labels, scale = batch.inputs, batch.labels, self.alpha.clone()
+        if self.rule.online:
             updated, alpha, traces = reference.online(inputs, labels, weights, scale, settings)
         else:
             updated, alpha, trace = reference.batched(inputs, labels, weights, scale, settings)
@@ -209,111 +260,18 @@ class S4NN:
         decided = torch.cat([trace.decided for trace in traces])
         active = [times < settings.n_steps for times in layers[1:]]
         if counts is not None:
-            spikes = torch.cat([layer.sum(0) for layer in active[:-1]])
-            counts.copy_((counts + spikes).clamp(max=int(network.quota)))
+            spikes = torch.cat([layer.sum(0) for layer in active[:-1]]).to(counts.device)
+            counts.copy_((counts + spikes).clamp(max=int(self.quota)))
         if alpha is not None and settings.binary:
-            network.alpha.copy_(alpha)
+            self.alpha.copy_(alpha)
         grads = None if plain else reference.gradients(traces[0], settings)
         if plain:
             for weight, new in zip(weights, updated, strict=True):
                 weight.copy_(new)
-        sums = cpu.StepSums(
+        sums = StepSums(
             loss=float(0.5 * errors.double().square().sum()),
             n_correct=int((decided == labels).sum()),
             n_error=int((errors != 0).any(1).sum()),
             fired=tuple(int(layer.sum()) for layer in active),
         )
         return sums, grads
-
-    @torch.no_grad()
-    def end_epoch(self, model: nn.Module, generator: torch.Generator) -> dict[str, float]:
-        """Redraw the incoming weights of hidden neurons that fired on less than `dead_share` of the samples
-        (section 8).
-
-        Figures: neurons redrawn, share of samples without any error, and alpha of binary layers. The next
-        epoch counts only up to what this one would have asked for, so that samples need not be followed to
-        their end.
-        """
-        network = _network(model)
-        seen = int(network.seen)
-        figures = {"zero_error": 1 - int(network.wrong) / max(seen, 1)}
-        if self.dead_share > 0:
-            needed, redrawn, start = self.dead_share * seen, 0, 0
-            low, high = network.weights.hidden
-            for latent in list(network.latents)[:-1]:
-                n_in, width = latent.shape
-                dead = (network.fired[start : start + width] < needed).nonzero().flatten()
-                fresh = torch.rand((n_in, len(dead)), generator=generator) * (high - low) + low
-                latent[:, dead] = fresh.to(latent)
-                network.weights.bound(latent)
-                redrawn, start = redrawn + len(dead), start + width
-            network.quota.fill_(math.ceil(needed))
-            figures["dead_neurons_redrawn"] = float(redrawn)
-        if network.weights.kind == "binary":
-            figures |= {f"alpha_{layer}": value for layer, value in enumerate(network.alpha.tolist(), 1)}
-        for counter in (network.fired, network.seen, network.wrong):
-            counter.zero_()
-        return figures
-
-    @torch.no_grad()
-    def predict(self, model: nn.Module, inputs: Tensor, generator: torch.Generator) -> Prediction:
-        """The honest decision: earliest output, then largest margin, then lowest index; silent: largest
-        margin."""
-        network = _network(model)
-        if use_native(network.backend, network.latents[0]):
-            return network.decide_packed(inputs)
-        return Prediction.concatenate([_decide(network, part) for part in torch.split(inputs, CHUNK)])
-
-    @torch.no_grad()
-    def calibrate(self, model: nn.Module, batch: Batch, max_silent: float) -> dict[str, Any]:
-        """Fit the temperature of the probabilities; thresholds stay as the paper has them (`max_silent` is
-        not used). Real weights are first put on the grid they ship on."""
-        network = _network(model)
-        network.snap()
-        prediction = self.predict(network, batch.inputs, torch.Generator())
-        temperature = fit_temperature(prediction.potentials, batch.labels)
-        network.temperature.fill_(temperature)
-        return {
-            "temperature": temperature,
-            "validation_accuracy": float((prediction.labels == batch.labels).double().mean()),
-            "validation_silent": float(prediction.silent.double().mean()),
-        }
-
-
-def _coding(experiment: Experiment) -> FirstSpike:
-    if not isinstance(experiment.coding, FirstSpike):
-        raise UsageError("rule S4NN learns from firing times; set coding to FirstSpike")
-    return experiment.coding
-
-
-def _network(model: nn.Module) -> S4NNNetwork:
-    network = unwrap(model)
-    assert isinstance(network, S4NNNetwork)
-    return network
-
-
-def _decide(network: S4NNNetwork, inputs: Tensor) -> Prediction:
-    n_steps, layers = network.n_steps, [inputs]
-    weights = [network.weight(layer).detach() for layer in range(len(network.latents))]
-    kernels = cpu if use_native(network.backend, weights[0]) else reference
-    for weight, threshold in zip(weights, network.thresholds, strict=True):
-        layers.append(kernels.layer_times(layers[-1], weight, threshold.detach(), n_steps, network.delay))
-    output = layers[-1].long()
-    decision_time = output.min(1).values
-    silent = decision_time == n_steps
-    until = torch.where(silent, n_steps - 1, decision_time - network.delay)
-    potentials = (layers[-2] <= until[:, None]).to(weights[-1].dtype) @ weights[-1] - network.thresholds[-1]
-    tied = (output == decision_time[:, None]) & ~silent[:, None]
-    labels = potentials.masked_fill(~(tied | silent[:, None]), -torch.inf).argmax(1)
-    spikes = [((t <= decision_time[:, None]) & (t < n_steps)).sum(1) for t in layers[:-1]]
-    synops = [count * weight.shape[1] for count, weight in zip(spikes, weights, strict=True)]
-    return Prediction(
-        labels=labels,
-        probabilities=(potentials / network.temperature).softmax(1),
-        decision_time=decision_time,
-        silent=silent,
-        tied=tied,
-        potentials=potentials,
-        n_spikes=torch.stack(spikes).sum(0),
-        n_synops=torch.stack(synops).sum(0),
-    )

@@ -1,7 +1,18 @@
-"""Training an experiment: `train`, `resume`, and `load_model` of a finished run."""
+"""Training an experiment: `Trainer` in memory, `train` and `resume` with a run folder, `load_model` of a finished run."""
 
-from bitspike.training.load import load_best, load_model, load_shipped
-from bitspike.training.loop import TrainResult, resume, train
+from bitspike.training.load import load_best, load_model, load_shipped, load_snapshots
+from bitspike.training.run import TrainResult, resume, train
 from bitspike.training.run_folder import RunFolder
+from bitspike.training.trainer import Trainer
 
-__all__ = ["RunFolder", "TrainResult", "load_best", "load_model", "load_shipped", "resume", "train"]
+__all__ = [
+    "RunFolder",
+    "TrainResult",
+    "Trainer",
+    "load_best",
+    "load_model",
+    "load_shipped",
+    "load_snapshots",
+    "resume",
+    "train",
+]

@@ -18,7 +18,7 @@ from bitspike.errors import DataError
 from bitspike.training.run_folder import RunFolder
 
 
-def manifest(seed: int, data: dict[str, Any], backend: str, n_processes: int) -> dict[str, Any]:
+def manifest(seed: int, data: dict[str, Any], backend: str, device: str, n_processes: int) -> dict[str, Any]:
     """Everything as JSON-ready values; `data` holds the data set's name, sizes and SHA-256 sums."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,6 +26,7 @@ def manifest(seed: int, data: dict[str, Any], backend: str, n_processes: int) ->
         "seed": seed,
         "data": data,
         "backend": backend,
+        "device": device,
         "processes": n_processes,
         "threads": torch.get_num_threads(),
         "versions": {
@@ -45,16 +46,34 @@ def manifest(seed: int, data: dict[str, Any], backend: str, n_processes: int) ->
 
 
 def write_manifest(
-    folder: RunFolder, seed: int, data: dict[str, Any], backend: str, n_processes: int, epoch: int
+    folder: RunFolder,
+    seed: int,
+    data: dict[str, Any],
+    backend: str,
+    device: str,
+    n_processes: int,
+    epoch: int,
+    changes: dict[str, Any],
 ) -> None:
-    """Write manifest.json, or, after `epoch` > 0, note in it that the run goes on; other data raise `DataError`."""
-    now = manifest(seed, data, backend, n_processes)
+    """Write manifest.json, or, after `epoch` > 0, note in it that the run goes on; other data raise `DataError`.
+
+    `changes`: what holds from here on, by dotted name, (before, after).
+    """
+    now = manifest(seed, data, backend, device, n_processes)
     if epoch:
         before = folder.read_json("manifest.json")
-        if before["data"] != data:
+        if not isinstance(before, dict) or not _same_data(before.get("data"), data):
             raise DataError(f"{folder.path}: the data are not those that the run began with")
-        now = before | {"resumed": [*before.get("resumed", []), now | {"after_epoch": epoch}]}
+        now |= {"after_epoch": epoch}
+        if changes:
+            now["changes"] = {name: list(pair) for name, pair in changes.items()}
+        now = before | {"resumed": [*before.get("resumed", []), now]}
     folder.write_json("manifest.json", now)
+
+
+def _same_data(before: Any, now: dict[str, Any]) -> bool:
+    """Are these the same data? Older manifests say less of them."""
+    return isinstance(before, dict) and before == {name: now[name] for name in before if name in now}
 
 
 def git_revision(folder: Path) -> str | None:

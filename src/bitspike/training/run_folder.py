@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from bitspike import codec
 from bitspike.errors import DataError, UsageError
 from bitspike.experiment import Experiment
-from bitspike.training.files import cannot_write, write_atomically
+from bitspike.files import cannot_write, write_atomically
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(path, error) from error
-        write_atomically(path / "experiment.json", experiment.to_json().encode())
-        return RunFolder(path)
+        folder = RunFolder(path)
+        folder.write_experiment(experiment)
+        return folder
 
     @staticmethod
     def require_free(path: Path) -> None:
@@ -67,13 +72,25 @@ class RunFolder:
     def evaluation_arrays(self) -> Path:
         return self.path / "evaluation.safetensors"
 
-    def experiment(self) -> Experiment:
-        """The experiment of the run; raises `DataError` when the file is damaged."""
+    @property
+    def quoted(self) -> str:
+        """The path as a shell reads it."""
+        return shlex.quote(str(self.path))
+
+    def experiment(self, plugins: Sequence[str | ModuleType] = ()) -> Experiment:
+        """The experiment of the run; raises `DataError` when the file is damaged.
+
+        `plugins`: modules, or their names, that hold the classes of your own which it names.
+        """
         file = self.path / "experiment.json"
         try:
-            return Experiment.from_json(file.read_text())
+            return codec.from_json(file.read_text(), plugins)
         except (OSError, UnicodeDecodeError, UsageError) as error:
             raise DataError(f"{file}: {error}") from error
+
+    def write_experiment(self, experiment: Experiment) -> None:
+        """Write experiment.json atomically."""
+        write_atomically(self.path / "experiment.json", codec.to_json(experiment).encode())
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `name` atomically."""
@@ -126,8 +143,12 @@ def default_path(name: str) -> Path:
     return path
 
 
-def place(experiment: Experiment, out: Path | str | None, resume: bool, creates: bool) -> Path:
+def place(
+    experiment: Experiment, out: Path | str | None, resume: bool, creates: bool, changed: bool = False
+) -> Path:
     """Where a run lies: an existing one of the same experiment to resume, or a free place, `default_path` by default.
+
+    `changed`: the experiment is that of the folder with named changes.
 
     `creates`: this process will make the folder, so the place must be free. Raises `UsageError`.
     """
@@ -135,7 +156,7 @@ def place(experiment: Experiment, out: Path | str | None, resume: bool, creates:
         if out is None:
             raise UsageError("give the folder of the run to resume")
         folder = RunFolder.open(Path(out))
-        if folder.experiment() != experiment:
+        if not changed and folder.experiment() != experiment:
             raise UsageError(
                 f"{out} holds a run of another experiment; resume it with its own experiment.json"
             )

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bitspike.contracts import Batch, Prediction, take
+from bitspike.contracts import Batch
 from bitspike.metrics.calibration import (
     expected_calibration_error,
     fit_temperature,
@@ -27,7 +27,10 @@ from bitspike.metrics.conformal import (
 )
 from bitspike.metrics.robustness import add_noise
 from bitspike.metrics.uncertainty import ALPHAS, conformal_figures, decision_figures, ood_figures
-from bitspike.networks.anytime import Anytime, over_time, steps_between
+from bitspike.networks.anytime import over_time, steps_between
+from bitspike.networks.base import Network
+from bitspike.networks.inputs import take
+from bitspike.prediction import Prediction
 
 N_DRAWN = 2000  # inputs, drawn from the test set, that are disturbed or decided early
 NOISE = 1.0  # standard deviation of pixel noise, in units of white
@@ -44,8 +47,7 @@ class Judged:
 
 
 def measure(
-    model: nn.Module,
-    predict: Callable[[Any], Prediction],
+    network: Network,
     encode: Callable[[Any], Any],
     test: Judged,
     validation: Batch | None,
@@ -54,11 +56,15 @@ def measure(
 ) -> dict[str, Any]:
     """Intervals, risk and coverage, strangeness of disturbed images; with validation data also conformal sets.
 
-    `predict` decides on coded inputs, `encode` codes images; `validation` is what thresholds and a temperature are
-    fitted to. docs/metrics.md, "Uncertainty".
+    `encode` codes images; `validation` is what thresholds and a temperature are fitted to. docs/metrics.md,
+    "Uncertainty".
     """
+
+    def predict(inputs: Any) -> Prediction:
+        return network.decide(inputs, noise)
+
     figures = decision_figures(test.prediction, test.labels, noise)
-    if test.images is not None and test.images.shape[1] > 1:  # rows of features are no images
+    if test.images is not None and test.images.shape[1] > 1:  # rows of features are not images
         figures["ood"] = _outside(predict, encode, test, noise)
     if validation is None:
         return figures
@@ -66,8 +72,8 @@ def measure(
     thresholds = conformal_grid(label_scores(held.probabilities, validation.labels))
     figures["conformal_thresholds"] = thresholds
     figures["conformal"] = conformal_figures(test.prediction.probabilities, test.labels, thresholds)
-    if isinstance(model, Anytime) and n_steps > 1 and len(validation.labels) > 1:
-        figures["conformal_early"] = _early(model, test, validation, n_steps, noise)
+    if network.anytime and n_steps > 1 and len(validation.labels) > 1:
+        figures["conformal_early"] = _early(network, test, validation, n_steps, noise)
     figures["temperature"] = _scaled(test, held, validation.labels)
     return figures
 
@@ -98,13 +104,13 @@ def _outside(
 
 @torch.no_grad()
 def _early(
-    model: Any, test: Judged, validation: Batch, n_steps: int, noise: torch.Generator
+    network: Network, test: Judged, validation: Batch, n_steps: int, noise: torch.Generator
 ) -> dict[str, dict[str, Any]]:
     """Conformal sets at the time when they are small enough, and at the end."""
     times = steps_between(n_steps)
     held, rows = _drawn(len(validation.labels), noise), _drawn(len(test.labels), noise)
-    known, target = over_time(model, take(validation.inputs, held), times), validation.labels[held]
-    asked, labels = over_time(model, take(test.inputs, rows), times), test.labels[rows]
+    known, target = over_time(network, take(validation.inputs, held), times), validation.labels[held]
+    asked, labels = over_time(network, take(test.inputs, rows), times), test.labels[rows]
     latest = test.prediction.decision_time[rows].long().clamp(max=n_steps - 1)
     found = {}
     for alpha in ALPHAS:

@@ -10,7 +10,8 @@ from torch import Tensor
 from bitspike.errors import UsageError
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.reference import adjoint_constants
-from bitspike.ops.lif.signals import Adjoint, Result, Spikes
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Result, Spikes
 
 
 def array(tensor: Tensor) -> NDArray[np.float32]:

@@ -15,9 +15,9 @@ where o_i >= saturation * (T - 1) / (refractory + 1). HM2-BP specification, sect
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,24 +26,9 @@ from torch import Tensor
 from bitspike.ops.backend import Backend
 from bitspike.ops.lif import pairwise, reference
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Current, Signal, Spikes, unpack
+from bitspike.ops.lif.settings import Adjoint, Micro
+from bitspike.ops.lif.signals import Current, Signal, Spikes, unpack
 from bitspike.ops.operators import Dense, Operator, Pool
-
-
-@dataclass(frozen=True)
-class Micro:
-    """The options of the backward pass, as in `rules.hm2bp.HM2BP`."""
-
-    adjoint: Adjoint = field(default_factory=Adjoint)
-    cutoff: float | None = None
-    side_effect: bool = False
-    silent_side: Literal["none", "code"] = "none"
-    silent_e: float = 0.1
-    ratio: bool = True
-    silent_ratio: float = 1.0
-    saturation: float | None = None
-    pool_scale: Literal["threshold", "area"] = "threshold"
-    lateral_factor: Literal["off", "clamped", "code"] = "off"
 
 
 @dataclass(frozen=True, eq=False)

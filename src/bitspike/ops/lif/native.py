@@ -15,7 +15,8 @@ from bitspike import _native
 from bitspike.ops.lif import native_conv, reference
 from bitspike.ops.lif.arrays import array, back, lif, result
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Current, Result, Signal, Spikes, unpack
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Current, Result, Signal, Spikes, unpack
 from bitspike.ops.operators import Dense, Operator
 
 DENSE_ABOVE = 0.5  # share of input bits that are 1; where both take the same time for 784-800, measured

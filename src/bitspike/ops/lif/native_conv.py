@@ -14,7 +14,8 @@ from bitspike.errors import UsageError
 from bitspike.ops.lif import reference
 from bitspike.ops.lif.arrays import array, back, lif, result
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Result, Spikes
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Result, Spikes
 from bitspike.ops.operators import Conv, Pool
 
 DENSE_ABOVE = 0.5  # share of input bits that are 1

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Spikes, unpack
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Spikes, unpack
 
 
 def spsp(

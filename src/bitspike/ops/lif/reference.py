@@ -13,7 +13,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.lif.signals import Adjoint, Current, Result, Signal, Spikes, pack, unpack
+from bitspike.ops.lif.settings import Adjoint
+from bitspike.ops.lif.signals import Current, Result, Signal, Spikes, pack, unpack
 from bitspike.ops.operators import Conv, Dense, Operator
 
 

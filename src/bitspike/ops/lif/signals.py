@@ -1,15 +1,12 @@
-"""What travels between layers: spikes as bits, or a constant current; and how the adjoint reads them."""
+"""What travels between layers: spikes as bits, or a constant current."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from bitspike.errors import UsageError
 
 
 class Spikes(NamedTuple):
@@ -46,22 +43,6 @@ class Result(NamedTuple):
     counts: Tensor
     tpsp: Tensor
     membrane: Tensor
-
-
-@dataclass(frozen=True)
-class Adjoint:
-    """How the backward pass reads spike times (specification, sections 5.2, 5.3, 8.1, 8.3).
-
-    `trace`: the simulator's own dynamics; `closed`: the authors' closed form, without its cut-off at 4 tau_m. `bin`:
-    steps over which R is averaged and spikes are summed before they are multiplied; 1 is exact.
-    """
-
-    spsp: Literal["trace", "closed"] = "trace"
-    bin: int = 1
-
-    def __post_init__(self) -> None:
-        if self.bin < 1:
-            raise UsageError(f"backward_bin is {self.bin}; it counts steps, 1 or more")
 
 
 def pack(dense: Tensor) -> Spikes:

@@ -8,8 +8,24 @@ from typing import Literal
 from bitspike.errors import UsageError
 
 
-@dataclass(frozen=True)
-class StepSettings:
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Relative targets and how errors travel, shared by the step and the rule; times are in steps."""
+
+    gamma: int = 3
+    """margin of the relative targets, in steps (6)"""
+    silent_target: Literal["early", "none"] = "early"
+    """what the true class is told when nobody fires: an early target (7), or nothing (the published BS4NN)"""
+    mu: float = 0.0
+    """step size of alpha (17), binary weights only"""
+    backward_weights: Literal["post", "pre"] = "post"
+    """which weights carry the errors down in an online step: after this sample's update (as published), or before"""
+    normalise: bool = True
+    """divide the errors of a layer by their 2-norm, for each sample"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings(Targets):
     """Constants of the rule; `thresholds` (theta) and `eta` hold one value per layer, times are in steps.
 
     `decay` is lambda of equation 13, `mu` the step size of alpha (equation 17), `silent_target` what the true
@@ -22,14 +38,9 @@ class StepSettings:
     n_steps: int
     thresholds: tuple[float, ...]
     eta: tuple[float, ...]
-    gamma: int = 3
     decay: float = 0.0
-    mu: float = 0.0
     delay: int = 1
     binary: bool = False
-    normalise: bool = True
-    backward_weights: Literal["post", "pre"] = "post"
-    silent_target: Literal["early", "none"] = "early"
     clip: float | None = None
     sign_of_zero: Literal[1, 0] = 1
 

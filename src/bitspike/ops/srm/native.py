@@ -16,7 +16,8 @@ from torch import Tensor
 from bitspike import _native
 from bitspike.errors import BackendError, UsageError
 from bitspike.ops.operators import Dense
-from bitspike.ops.srm.step import Latents, Layer, Out, State, Target, Update, memory
+from bitspike.ops.srm.settings import Update
+from bitspike.ops.srm.step import Latents, Layer, Out, State, Target, memory
 
 KINDS = ("real", "straight-through", "hard", "relaxed")
 

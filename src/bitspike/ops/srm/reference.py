@@ -17,7 +17,8 @@ from bitspike.ops import counter
 from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm import elementary
 from bitspike.ops.srm.neuron import SRMNeuron
-from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target, Update
+from bitspike.ops.srm.settings import Update
+from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target
 
 TINY = 1e-10  # the additive stabiliser of the published code
 

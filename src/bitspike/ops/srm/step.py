@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitspike.errors import BackendError, UsageError
+from bitspike.errors import BackendError
 from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm.neuron import SRMNeuron
-
-Kind = Literal["real", "straight-through", "hard", "relaxed"]
 
 
 def neurons(op: Dense | Conv, pool: int) -> int:
@@ -134,35 +132,6 @@ def memory(tensor: Tensor, name: str) -> NDArray[np.float32]:
         )
     values: NDArray[np.float32] = tensor.detach().numpy()
     return values
-
-
-@dataclass(frozen=True)
-class Update:
-    """How a step uses and moves the latents w (BiSNN specification, sections 4 and 5).
-
-    real: W = w. straight-through: W = sign(w), sign(0) = +1. hard: W = +1 where u (1 + exp(-2 w)) < 1, else -1, with u
-    uniform: a draw from Bern(sigmoid(2 w)). relaxed: W = tanh((w + delta)/tau), delta = 0.5 ln(u/(1-u)) (9).
-    w <- w - lr rho (w - w_0) - lr G, with G = g s (Adam: of g s); s is that of (10) where relaxed, else 1.
-    `clip` bounds w afterwards. `box`: half-width of the surrogate, 1 where -box < U <= box. `count`: Adam
-    steps made before.
-    """
-
-    kind: Kind = "straight-through"
-    lr: float = 0.1
-    rho: float = 0.0
-    tau: float = 1.0
-    s_max: float = 1e3
-    stabiliser: Literal["log", "additive"] = "log"
-    clip: float | None = None
-    box: float = 0.5
-    count: int = 0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "tau", "s_max", "box"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
 
 
 class Target(NamedTuple):
