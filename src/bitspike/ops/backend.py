@@ -49,7 +49,7 @@ def resolve_device(name: str) -> str:
         raise BackendError(f"device {name!r} is unknown; use cpu, cuda, cuda:N or auto")
     if not n_gpus:
         why = (
-            "PyTorch finds no GPU" if torch.backends.cuda.is_built() else "this PyTorch is built without CUDA"
+            "PyTorch finds no GPU" if torch.version.cuda is not None else "this PyTorch is built without CUDA"
         )
         raise BackendError(
             f"device is {name}, but {why}; use device=cpu or auto, or install PyTorch for CUDA"
