@@ -24,7 +24,7 @@ from bitspike.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from bitspike.training.files import write_atomically
+from bitspike.files import write_atomically
 from bitspike.training.run_folder import RunFolder, default_path
 
 

@@ -9,7 +9,7 @@ from bitspike.cli._terminal import table
 from bitspike.errors import UsageError
 
 if TYPE_CHECKING:
-    from bitspike.contracts import Prediction
+    from bitspike.prediction import Prediction
     from bitspike.data import Dataset
     from bitspike.packed.conformal import Quantiles
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bitspike.contracts import Prediction
+from bitspike.prediction import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import percentiles, require_samples
 

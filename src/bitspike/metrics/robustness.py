@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bitspike.coding import SpikeList
-from bitspike.contracts import Prediction
+from bitspike.prediction import Prediction
 from bitspike.errors import UsageError
 from bitspike.metrics.accuracy import accuracy
 

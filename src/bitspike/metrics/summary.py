@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bitspike.contracts import Prediction
+from bitspike.prediction import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
 from bitspike.metrics.accuracy import accuracy, accuracy_tie_optimistic

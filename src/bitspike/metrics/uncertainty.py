@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.contracts import Prediction
+from bitspike.prediction import Prediction
 from bitspike.metrics.calibration import ece_interval, expected_calibration_error
 from bitspike.metrics.conformal import prediction_sets, set_figures
 from bitspike.metrics.ood import auroc, entropy, false_positive_rate, least_confidence, mutual_information

@@ -17,9 +17,19 @@ def instruction_sets() -> list[str]:
 
 
 def default_threads() -> int:
-    """Torch's number of threads where torch is loaded, else the number of processors."""
+    """Torch's number of threads where torch is loaded, else OMP_NUM_THREADS, else the processors at hand."""
     torch = sys.modules.get("torch")
-    return int(torch.get_num_threads()) if torch is not None else os.cpu_count() or 1
+    if torch is not None:
+        return int(torch.get_num_threads())
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else processors()
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def kernels(isa: str | None) -> tuple[Any, str]:
@@ -36,6 +46,7 @@ def kernels(isa: str | None) -> tuple[Any, str]:
 
 
 def thread_count(threads: int | None, n: int) -> int:
+    """How many threads decide `n` inputs: as many as asked for; by default one for few inputs, else all."""
     if threads is None:
         return default_threads() if n > 100 else 1
     if threads < 1:

@@ -16,6 +16,8 @@ from bitspike.errors import UsageError
 LAYER = re.compile(r"([1-9]\d*)|([1-9]\d*)C([1-9]\d*)(?:p(\d+))?|P([1-9]\d*)")
 """How settings write a layer: "800" dense, "15C5" or "15C5p2" convolution, "P2" pooling."""
 
+Geometry = tuple[int, int, int, int, int]  # height, width, channels, size, padding: what kernels ask
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -31,6 +33,16 @@ class Dense:
     def fan_out(self) -> NDArray[np.int64]:
         """Synapses of each input neuron, `(n_in,)`."""
         return np.full(self.n_in, self.n_out, np.int64)
+
+    def geometry(self) -> Geometry:
+        """That of a convolution of one place, whose channels are the inputs."""
+        return (1, 1, self.n_in, 1, 0)
+
+    def pooled(self, size: int) -> int:
+        """Neurons left by pooling of `size` x `size`; a dense layer has no map, so only 1 fits."""
+        if size != 1:
+            raise UsageError(f"pooling by {size} does not fit; this layer allows 1 to 1")
+        return self.n_out
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,17 @@ class Conv:
         per_place = np.outer(taps(self.height, self.out_height), taps(self.width, self.out_width))
         return np.repeat(per_place.reshape(-1) * self.n_filters, self.channels)
 
+    def geometry(self) -> Geometry:
+        """Height, width and channels of the map below, size of the filters, padding."""
+        return (self.height, self.width, self.channels, self.size, self.padding)
+
+    def pooled(self, size: int) -> int:
+        """Neurons left by pooling of `size` x `size`, a rest at the border lost; what does not fit: `UsageError`."""
+        largest = min(self.out_height, self.out_width)
+        if not 1 <= size <= largest:
+            raise UsageError(f"pooling by {size} does not fit; this layer allows 1 to {largest}")
+        return (self.out_height // size) * (self.out_width // size) * self.n_filters
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -120,6 +143,10 @@ class Pool:
         inside = np.zeros((self.height, self.width, self.channels), np.int64)
         inside[: self.out_height * self.size, : self.out_width * self.size] = 1
         return inside.reshape(-1)
+
+    def geometry(self) -> Geometry:
+        """Height, width and channels of the map below, size of the windows, no padding."""
+        return (self.height, self.width, self.channels, self.size, 0)
 
 
 Operator = Dense | Conv | Pool

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from bitspike.errors import FormatError
+from bitspike.errors import FormatError, UsageError
 from bitspike.packed.decisions import Array
+from bitspike.packed.weights import Reals, Signs, Weights, stored_shape
 
 MAX_HEADER = 1 << 20
 _DTYPES = {"U8": np.uint8, "I16": np.int16, "I32": np.int32, "F32": np.float32}
@@ -28,39 +29,60 @@ def join(metadata: dict[str, Any], tensors: dict[str, Array]) -> bytes:
     return safetensors.numpy.save(little, metadata={"bitspike": text})
 
 
-def split(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+def split(data: bytes) -> tuple[dict[str, Any], Tensors]:
     """Metadata and tensors of the bytes of a model file; what is none raises `FormatError`."""
     return _metadata(data), _tensors(data)
 
 
-def check_fields(metadata: dict[str, Any], expected: dict[str, type], lists: dict[str, type]) -> None:
-    """Refuse, with `FormatError`, other fields than `expected`, or of other types; `lists` has the type of items."""
+def check_fields(metadata: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse, with `FormatError`, other fields than `expected`, or of other types; [int] is a list of integers."""
     if set(metadata) != set(expected):
         raise FormatError(f"metadata fields {sorted(metadata)}; expected {sorted(expected)}")
     for name, kind in expected.items():
-        if type(metadata[name]) is not kind:
-            raise FormatError(f"metadata field {name} is {metadata[name]!r}; expected {kind.__name__}")
-    for name, kind in lists.items():
-        if any(type(item) is not kind for item in metadata[name]):
-            raise FormatError(f"metadata field {name} holds something that is not {kind.__name__}")
+        value, is_list = metadata[name], isinstance(kind, list)
+        outer = list if is_list else kind
+        if type(value) is not outer:
+            raise FormatError(f"metadata field {name} is {value!r:.200}; expected {outer.__name__}")
+        if is_list and any(type(item) is not kind[0] for item in value):
+            raise FormatError(f"metadata field {name} holds something that is not {kind[0].__name__}")
 
 
-class Taker:
-    """Takes the tensors of one layer (its number), or of the readout, out of the dictionary and checks them."""
+class Tensors(dict[str, Array]):
+    """The tensors of a file by name; a reader takes those it knows, and none may be left."""
 
-    def __init__(self, tensors: dict[str, Array], owner: int | str) -> None:
-        self.tensors, self.owner = tensors, owner
-
-    def __call__(self, name: str, shape: Sequence[int], dtype: type) -> Array:
-        full = f"{self.owner}.{name}"
-        tensor = self.tensors.pop(full, None)
+    def take(self, name: str, shape: Sequence[int], dtype: type) -> Array:
+        """Take a tensor of this shape and type out; another one, or none, raises `FormatError`."""
+        tensor = self.pop(name, None)
         if tensor is None:
-            raise FormatError(f"tensor {full} is missing")
+            raise FormatError(f"tensor {name} is missing")
         if tensor.dtype != np.dtype(dtype) or tensor.shape != tuple(shape):
             raise FormatError(
-                f"tensor {full} is {tensor.dtype} {tensor.shape}; expected {np.dtype(dtype)} {tuple(shape)}"
+                f"tensor {name} is {tensor.dtype} {tensor.shape}; expected {np.dtype(dtype)} {tuple(shape)}"
             )
         return tensor.astype(dtype)
+
+    def take_weights(self, kind: str, owner: str, shape: tuple[int, ...], bias: bool = False) -> Weights:
+        """Take the weights (or biases) of a layer out: `OWNER.signs` if `kind` is binary, `OWNER.weights` if real."""
+        if kind not in ("binary", "real"):
+            raise FormatError(f"layer {owner}: kind is {kind!r:.100}; expected 'binary' or 'real'")
+        name = f"{owner}.{weight_name(kind, bias)}"
+        try:
+            if kind == "binary":
+                return Signs(self.take(name, stored_shape(shape), np.uint8), shape)
+            return Reals(self.take(name, shape, np.float32))
+        except UsageError as error:
+            raise FormatError(f"tensor {name}: {error}") from error
+
+
+def weight_name(kind: str, bias: bool = False) -> str:
+    """What a layer's tensor of weights, or of biases, is called."""
+    names = {"binary": ("signs", "bias_signs"), "real": ("weights", "bias")}
+    return names[kind][bias]
+
+
+def weight_tensor(weights: Weights) -> Array:
+    """What a file holds of weights."""
+    return weights.bits if isinstance(weights, Signs) else weights.values
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
@@ -88,17 +110,18 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a number")
 
 
-def _tensors(data: bytes) -> dict[str, Array]:
+def _tensors(data: bytes) -> Tensors:
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         raise FormatError(f"not a safetensors file: {error}") from error
-    tensors = {}
+    tensors = Tensors()
     for name, entry in entries:
         dtype = _DTYPES.get(entry["dtype"])
         if dtype is None:
             raise FormatError(f"tensor {name} has dtype {entry['dtype']}; expected one of {sorted(_DTYPES)}")
-        tensors[name] = np.frombuffer(entry["data"], np.dtype(dtype).newbyteorder("<")).reshape(
-            entry["shape"]
-        )
+        if len(entry["shape"]) > 8:
+            raise FormatError(f"tensor {name} has {len(entry['shape'])} dimensions; at most 8 are possible")
+        flat = np.frombuffer(entry["data"], np.dtype(dtype).newbyteorder("<"))
+        tensors[name] = flat.reshape(entry["shape"])
     return tensors

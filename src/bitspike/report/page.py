@@ -20,7 +20,7 @@ from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
 from bitspike.report.record import RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
-from bitspike.training.files import write_atomically
+from bitspike.files import write_atomically
 
 _SHOWN_ELSEWHERE = (
     "robustness", "threshold_sweep", "calibration.sweep", "layers", "uncertainty.conformal_thresholds",

@@ -36,7 +36,7 @@ class BNN(Rule):
 
     networks: ClassVar = (IF,)
     codings: ClassVar = (Pixel,)
-    kinds: ClassVar = ("binary",)
+    weights: ClassVar = ("binary",)
 
     def check(self, experiment: Experiment) -> None:
         """Refuse what has time or no hidden layer, and kernels that do not exist."""

@@ -54,7 +54,7 @@ class S4NN(Rule, Targets):
 
     networks: ClassVar = (IF,)
     codings: ClassVar = (FirstSpike,)
-    kinds: ClassVar = ("real", "binary")
+    weights: ClassVar = ("real", "binary")
     ranges: ClassVar[dict[str, Range]] = {
         "gamma": count(0),
         "mu": at_least(0),

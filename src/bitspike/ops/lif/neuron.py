@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from bitspike.errors import UsageError
 
 
@@ -48,3 +50,8 @@ class Neuron:
     @property
     def beta_s(self) -> float:
         return 1 - 1 / self.tau_s
+
+    @property
+    def limit(self) -> np.float32:
+        """What v must exceed to fire: threshold - epsilon, both rounded to float32 first."""
+        return np.float32(self.threshold) - np.float32(self.epsilon)

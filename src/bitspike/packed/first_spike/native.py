@@ -2,69 +2,64 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from bitspike.coding.first_spike import time_table
 from bitspike.errors import DataError
 from bitspike.ops.native import kernels, thread_count
+from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.weights import Signs
+
+if TYPE_CHECKING:
+    from bitspike.packed.first_spike.network import FirstSpikePacked
 
 
-class FirstSpikeEngine:
-    """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
+class FirstSpikeEngine(Engine):
+    """A network prepared for the native kernels of one instruction set (default: the machine's best).
+
+    Inputs `(n, n_in)`: uint8 images, or spike times int16 in 0..n_steps (n_steps: never).
+    """
 
     def __init__(self, network: FirstSpikePacked, isa: str | None = None) -> None:
         module, self.isa = kernels(isa)
         self._n_classes, self._n_in, self._n_steps = network.n_classes, network.n_in, network.n_steps
         engine = module.PackedEngine(network.n_steps, network.delay, self.isa)
         for index, layer in enumerate(network.layers):
-            if layer.signs is not None:
-                signs = np.ascontiguousarray(layer.signs)
-                fires_at = layer.fires_at(layer.n_in).astype(np.int32)
-                engine.add_binary(signs, fires_at, layer.thresholds, index == len(network.layers) - 1)
+            weights = layer.weights
+            if isinstance(weights, Signs):
+                fires_at, last = layer.fires_at(layer.n_in).astype(np.int32), index == len(network.layers) - 1
+                engine.add_binary(np.ascontiguousarray(weights.bits), fires_at, layer.thresholds, last)
             else:
-                engine.add_real(np.ascontiguousarray(layer.weights), layer.thresholds)
+                engine.add_real(np.ascontiguousarray(weights.values), layer.thresholds)
+        engine.set_levels(np.ascontiguousarray(time_table(network.n_steps)))
         self._engine = engine
-        self._table: Array | None = None
 
-    def run(self, times: Array, threads: int | None = None) -> Decisions:
-        """Decide from spike times int16 `(n, n_in)`, 0..n_steps (n_steps: never)."""
-        decisions = Decisions.empty(len(times), self._n_classes)
-        self._times(times, threads, *vars(decisions).values())
+    def decide(self, inputs: Array, threads: int | None = None) -> Decisions:
+        """The decisions of `FirstSpikePacked.decide`."""
+        decisions = Decisions.empty(len(inputs), self._n_classes)
+        self._run(inputs, threads, *vars(decisions).values())
         return decisions
 
-    def run_images(self, images: Array, table: Array, threads: int | None = None) -> Decisions:
-        """Decide from uint8 `(n, n_in)`; `table` int16 `(256,)` is the step of each value, never rising
-        with it.
-        """
-        decisions = Decisions.empty(len(images), self._n_classes)
-        self._images(images, table, threads, *vars(decisions).values())
-        return decisions
-
-    def label_images(self, images: Array, table: Array, threads: int | None = None) -> Array:
-        """The labels of `run_images` alone, int64 `(n,)`: faster, for nothing else is counted."""
-        labels = np.empty(len(images), np.int64)
-        self._images(images, table, threads, labels)
+    def label(self, inputs: Array, threads: int | None = None) -> Array:
+        """The labels of `decide` alone, int64 `(n,)`: faster, for nothing else is counted."""
+        labels = np.empty(len(inputs), np.int64)
+        self._run(inputs, threads, labels)
         return labels
 
-    def _times(self, times: Array, threads: int | None, *results: Array) -> None:
-        if times.ndim != 2 or times.shape[1] != self._n_in or times.dtype != np.int16:
-            raise DataError(f"spike times are {times.dtype} {times.shape}; expected int16 (n, {self._n_in})")
-        bad = self._engine.run_times(np.ascontiguousarray(times), thread_count(threads, len(times)), *results)
+    def _run(self, inputs: Array, threads: int | None, *results: Array) -> None:
+        if inputs.ndim != 2 or inputs.shape[1] != self._n_in or inputs.dtype not in (np.uint8, np.int16):
+            raise DataError(
+                f"inputs are {inputs.dtype} {inputs.shape}; expected images uint8 or spike times int16, "
+                f"(n, {self._n_in})"
+            )
+        run = self._engine.run_images if inputs.dtype == np.uint8 else self._engine.run_times
+        if not inputs.flags.c_contiguous:
+            inputs = np.ascontiguousarray(inputs)
+        bad = run(inputs, thread_count(threads, len(inputs)), *results)
         if bad >= 0:
             raise DataError(
                 f"sample {bad} has a spike time outside 0..{self._n_steps} ({self._n_steps} means never)"
             )
-
-    def _images(self, images: Array, table: Array, threads: int | None, *results: Array) -> None:
-        if images.ndim != 2 or images.shape[1] != self._n_in or images.dtype != np.uint8:
-            raise DataError(f"images are {images.dtype} {images.shape}; expected uint8 (n, {self._n_in})")
-        if table is not self._table:
-            try:
-                self._engine.set_levels(np.ascontiguousarray(table))
-            except (ValueError, TypeError) as error:
-                raise DataError(f"table of steps: {error}") from error
-            self._table = table
-        if not images.flags.c_contiguous:
-            images = np.ascontiguousarray(images)
-        self._engine.run_images(images, thread_count(threads, len(images)), *results)

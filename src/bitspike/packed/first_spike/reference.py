@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from bitspike.errors import DataError
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
+from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+
+if TYPE_CHECKING:
+    from bitspike.packed.first_spike.network import FirstSpikePacked
 
 
 def decide(network: FirstSpikePacked, times: Array) -> Decisions:
@@ -20,7 +25,7 @@ def decide(network: FirstSpikePacked, times: Array) -> Decisions:
     times = np.asarray(times)
     check_times(times, network)
     n, n_steps, delay = len(times), network.n_steps, network.delay
-    dense = [layer.dense() for layer in network.layers]
+    dense = [layer.weights.dense() for layer in network.layers]
     potential = [np.zeros((n, layer.n_out), np.float32) for layer in network.layers]
     emitted = [np.full((n, layer.n_out), n_steps, np.int64) for layer in network.layers]
     margin = np.zeros((n, network.n_classes), np.float32)
@@ -55,34 +60,6 @@ def decide(network: FirstSpikePacked, times: Array) -> Decisions:
     return Decisions(labels, decision_time, silent, tied, margin, n_spikes, n_synops)
 
 
-def decide_pixels(network: FirstSpikePacked, images: Array, binarise: bool = False) -> Decisions:
-    """Decide without time from uint8 pixels `(n, n_in)`: U_j = sum_i b_ij x_i in integers, 1 where U >
-    theta.
-
-    The decision is the largest U - theta of the last layer, ties to the lowest index; `binarise` reads a
-    pixel as 255 from 128 up, else 0. S4NN and BS4NN specification, section 13.
-    """
-    n = len(images)
-    signal = np.where(images >= 128, 255, 0) if binarise else images.astype(np.int64)
-    n_spikes, n_synops = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    for layer in network.layers:
-        spikes = (signal != 0).sum(axis=1)
-        n_spikes += spikes
-        n_synops += spikes * layer.n_out
-        potential = signal @ layer.dense().astype(np.int64)
-        margin = potential.astype(np.float32) - layer.thresholds
-        signal = (potential >= layer.fires_at(int(np.abs(potential).max(initial=0)))).astype(np.int64)
-    return Decisions(
-        labels=margin.argmax(axis=1),
-        decision_time=np.ones(n, np.int64),
-        silent=np.zeros(n, bool),
-        tied=margin == margin.max(axis=1, keepdims=True),
-        potentials=margin,
-        n_spikes=n_spikes,
-        n_synops=n_synops,
-    )
-
-
 def check_times(times: Array, network: FirstSpikePacked) -> None:
     """Refuse spike times of the wrong shape, kind or range."""
     if times.ndim != 2 or times.shape[1] != network.n_in or not np.issubdtype(times.dtype, np.integer):
@@ -97,9 +74,7 @@ def check_times(times: Array, network: FirstSpikePacked) -> None:
 
 
 def _add(potential: Array, spikes: Array, weights: Array, layer: FirstSpikePackedLayer) -> None:
-    """Add the rows of the spiking inputs: integers by a matrix product (exact), reals one row after the
-    other.
-    """
+    """Add the rows of the spiking inputs: integers by a matrix product (exact), reals one row after the other."""
     if layer.kind == "binary":
         potential += spikes.astype(np.float32) @ weights
         return

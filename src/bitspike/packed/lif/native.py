@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.errors import DataError
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.native import kernels, thread_count
 from bitspike.ops.operators import Dense
+from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.lif.network import Constant, LIFPacked, LIFPackedLayer
-from bitspike.packed.lif.reference import check_inputs
+from bitspike.packed.weights import Signs
+from bitspike.packed.window import run_native
 
 if TYPE_CHECKING:
-    from bitspike.coding import SpikeList
+    from bitspike.coding.spike_list import SpikeList
+    from bitspike.packed.lif.layer import LIFPackedLayer
+    from bitspike.packed.lif.network import LIFPacked
 
 
-class LIFEngine:
+class LIFEngine(Engine):
     """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
 
     def __init__(self, network: LIFPacked, isa: str | None = None) -> None:
@@ -29,27 +31,19 @@ class LIFEngine:
             self._add(layer)
 
     def _add(self, layer: LIFPackedLayer) -> None:
-        op, n = layer.operator, layer.neuron
-        f = np.float32
-        limit = float(f(n.threshold) - f(n.epsilon))
+        op, n, weights = layer.operator, layer.neuron, layer.weights
         constants = (
-            n.beta_m, n.beta_s, 1 / n.tau_s, limit, n.refractory, n.lateral, n.threshold,
+            n.beta_m, n.beta_s, 1 / n.tau_s, float(n.limit), n.refractory, n.lateral, n.threshold,
             least_current(n, self._network.n_steps),
         )  # fmt: skip
-        fan_out = op.fan_out().astype(np.int32)
-        if isinstance(op, Dense) and layer.signs is not None:
-            self._engine.add_signs(np.ascontiguousarray(layer.signs), fan_out, op.n_out, constants)
-            return
-        weights = layer.dense()
-        if isinstance(op, Dense):
-            geometry = (1, 1, op.n_in, 1, 0)
-            weights = None if weights is None else weights.reshape(1, 1, *op.weight_shape)
-        else:
-            geometry = (op.height, op.width, op.channels, op.size, getattr(op, "padding", 0))
+        fan_out, geometry = op.fan_out().astype(np.int32), op.geometry()
         if weights is None:
             self._engine.add_pool(fan_out, geometry, constants)
+        elif isinstance(op, Dense) and isinstance(weights, Signs):
+            self._engine.add_signs(np.ascontiguousarray(weights.bits), fan_out, op.n_out, constants)
         else:
-            self._engine.add_rows(np.ascontiguousarray(weights), fan_out, geometry, constants)
+            filters = weights.dense().reshape(geometry[3], geometry[3], geometry[2], -1)
+            self._engine.add_rows(np.ascontiguousarray(filters), fan_out, geometry, constants)
 
     def decide(self, inputs: Array | SpikeList, threads: int | None = None) -> Decisions:
         """The decisions of `reference.decide`."""
@@ -64,24 +58,7 @@ class LIFEngine:
         return labels
 
     def _run(self, inputs: Array | SpikeList, threads: int | None, *results: Array) -> None:
-        check_inputs(self._network, inputs)
-        n_threads, coding = thread_count(threads, len(inputs)), self._network.coding
-        if isinstance(inputs, np.ndarray):
-            images = np.ascontiguousarray(inputs)
-            if isinstance(coding, Constant):
-                self._engine.run_constant(images, coding.current_per_level, n_threads, *results)
-            else:
-                self._engine.run_drawn(images, np.ascontiguousarray(coding.limits()), n_threads, *results)
-            return
-        bad = self._engine.run_lists(
-            np.ascontiguousarray(inputs.steps, np.int16),
-            np.ascontiguousarray(inputs.channels, np.int32),
-            np.ascontiguousarray(inputs.offsets, np.int64),
-            n_threads,
-            *results,
-        )
-        if bad >= 0:
-            raise DataError(f"recording {bad}: a channel has two spikes in one step")
+        run_native(self._network, self._engine, inputs, thread_count(threads, len(inputs)), *results)
 
 
 def least_current(neuron: Neuron, n_steps: int) -> float:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bitspike.errors import DataError
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Conv, Dense, Operator
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.lif.network import Constant, Drawn, LIFPacked, Window
 
 if TYPE_CHECKING:
-    from bitspike.coding import SpikeList
+    from bitspike.coding.spike_list import SpikeList
+    from bitspike.packed.lif.network import LIFPacked
 
 _AT_ONCE = 1 << 27  # neurons times steps held at a time
 
@@ -35,7 +34,7 @@ def run(network: LIFPacked, inputs: Array | SpikeList) -> Run:
     I_i = float32(float64(sum_j w_ji k_j) * (rate / 255)), k the grey levels; its pixels above 0 count as additions
     once, and as no spikes.
     """
-    entering, constant = signal(network, inputs)
+    entering, constant = network.signal(inputs)
     n, n_steps = len(entering), network.n_steps
     layers, dense = network.layers, [layer.dense() for layer in network.layers]
     fan_out = [layer.operator.fan_out() for layer in layers]
@@ -77,7 +76,7 @@ def advance(state: Array, current: Array, spikes: Array, t: int, neuron: Neuron)
     x += current
     v += x * one(1 / neuron.tau_s)
     v[spikes[:, max(0, t - neuron.refractory) : t].any(axis=1)] = 0
-    fires: Array = v > one(neuron.threshold) - one(neuron.epsilon)
+    fires: Array = v > neuron.limit
     v[fires] = 0
     return fires
 
@@ -117,37 +116,6 @@ def scores(counts: Array, membranes: Array, threshold: float) -> Array:
     share = membranes / (np.float32(2) * (np.float32(threshold) + np.abs(membranes)))
     result: Array = counts.astype(np.float32) + share
     return result
-
-
-def signal(network: Window, inputs: Array | SpikeList) -> tuple[Array, bool]:
-    """What enters: grey levels `(n, n_in)` and True, or spikes `(n, n_steps, n_in)` bool and False."""
-    check_inputs(network, inputs)
-    if isinstance(inputs, np.ndarray):
-        drawn = isinstance(network.coding, Drawn)
-        return (network.coding.trains(inputs), False) if drawn else (inputs, True)
-    dense = inputs.dense()
-    if dense.sum() != len(inputs.steps):
-        raise DataError("a channel has two spikes in one step")
-    return dense, False
-
-
-def check_inputs(network: Window, inputs: Array | SpikeList) -> None:
-    """Refuse inputs of the wrong kind or size."""
-    coding, images = network.coding, isinstance(network.coding, Constant | Drawn)
-    if isinstance(inputs, np.ndarray) != images:
-        wanted = "uint8 images" if images else "a SpikeList"
-        raise DataError(f"the input is {type(inputs).__name__}; this model wants {wanted}")
-    if isinstance(inputs, np.ndarray):
-        wide = coding.n_channels(1) if isinstance(coding, Drawn) else 1
-        if inputs.ndim != 2 or inputs.dtype != np.uint8 or inputs.shape[1] * wide != network.n_in:
-            raise DataError(
-                f"images are {inputs.dtype} {inputs.shape}; expected uint8 (n, {network.n_in // wide})"
-            )
-    elif (inputs.n_steps, inputs.n_channels) != (network.n_steps, network.n_in):
-        raise DataError(
-            f"spikes have {inputs.n_steps} steps and {inputs.n_channels} channels; this model wants "
-            f"{network.n_steps} and {network.n_in}"
-        )
 
 
 def apply(op: Operator, x: Array, weights: Array | None) -> Array:

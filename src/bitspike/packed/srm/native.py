@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.errors import DataError
 from bitspike.ops.native import kernels, thread_count
 from bitspike.ops.operators import Dense
+from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.lif.reference import check_inputs
-from bitspike.packed.srm.network import SRMPacked, SRMPackedLayer, decisions, plus_minus
+from bitspike.packed.srm.reference import decisions
+from bitspike.packed.weights import Signs
+from bitspike.packed.window import run_native
 
 if TYPE_CHECKING:
-    from bitspike.coding import SpikeList
+    from bitspike.coding.spike_list import SpikeList
+    from bitspike.packed.srm.layer import SRMPackedLayer
+    from bitspike.packed.srm.network import SRMPacked
 
 
-class SRMEngine:
+class SRMEngine(Engine):
     """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
 
     def __init__(self, network: SRMPacked, isa: str | None = None) -> None:
@@ -27,21 +30,19 @@ class SRMEngine:
         self._engine = module.SRMEngine(network.n_steps, network.burn_in, n.alpha, n.beta, n.gamma, self.isa)
         for layer in network.layers:
             self._add(layer)
-        offset = plus_minus(network.readout_bias, network.n_readouts)
-        signs = np.ascontiguousarray(network.readout)
-        self._engine.set_readout(signs, network.n_readouts, offset, float(network.readout_scale))
+        signs = np.ascontiguousarray(network.readout.bits)
+        offset, scale = network.readout_bias.dense(), float(network.readout_scale)
+        self._engine.set_readout(signs, network.n_readouts, offset, scale)
 
     def _add(self, layer: SRMPackedLayer) -> None:
-        op, scale = layer.operator, float(layer.scale)
+        op, weights, scale = layer.operator, layer.weights, float(layer.scale)
         fan_out, bias = op.fan_out().astype(np.int32), np.ascontiguousarray(layer.biases())
-        if isinstance(op, Dense):
-            if layer.signs is not None:
-                self._engine.add_signs(np.ascontiguousarray(layer.signs), fan_out, op.n_out, bias, scale)
-                return
-            weights, geometry = layer.dense().reshape(1, 1, *op.weight_shape), (1, 1, op.n_in, 1, 0)
-        else:
-            weights, geometry = layer.dense(), (op.height, op.width, op.channels, op.size, op.padding)
-        self._engine.add_rows(np.ascontiguousarray(weights), fan_out, geometry, bias, scale, layer.pool)
+        if isinstance(op, Dense) and isinstance(weights, Signs):
+            self._engine.add_signs(np.ascontiguousarray(weights.bits), fan_out, op.n_out, bias, scale)
+            return
+        geometry = op.geometry()
+        filters = weights.dense().reshape(geometry[3], geometry[3], geometry[2], -1)
+        self._engine.add_rows(np.ascontiguousarray(filters), fan_out, geometry, bias, scale, layer.pool)
 
     def decide(self, inputs: Array | SpikeList, threads: int | None = None) -> Decisions:
         """The decisions of `reference.decide`."""
@@ -60,18 +61,4 @@ class SRMEngine:
         return result
 
     def _run(self, inputs: Array | SpikeList, threads: int | None, *results: Array | None) -> None:
-        check_inputs(self._network, inputs)
-        n_threads, coding = thread_count(threads, len(inputs)), self._network.coding
-        if isinstance(inputs, np.ndarray):
-            images, limits = np.ascontiguousarray(inputs), np.ascontiguousarray(coding.limits())
-            self._engine.run_drawn(images, limits, n_threads, *results)
-            return
-        bad = self._engine.run_lists(
-            np.ascontiguousarray(inputs.steps, np.int16),
-            np.ascontiguousarray(inputs.channels, np.int32),
-            np.ascontiguousarray(inputs.offsets, np.int64),
-            n_threads,
-            *results,
-        )
-        if bad >= 0:
-            raise DataError(f"recording {bad}: a channel has two spikes in one step")
+        run_native(self._network, self._engine, inputs, thread_count(threads, len(inputs)), *results)

@@ -13,12 +13,14 @@ import numpy as np
 from bitspike.ops.operators import Dense
 from bitspike.ops.srm import elementary
 from bitspike.ops.srm.neuron import SRMNeuron
+from bitspike.packed.average import logarithm
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.lif.reference import apply, signal
-from bitspike.packed.srm.network import SRMPacked, SRMPackedLayer, decisions, plus_minus
+from bitspike.packed.lif.reference import apply
+from bitspike.packed.srm.layer import SRMPackedLayer
 
 if TYPE_CHECKING:
-    from bitspike.coding import SpikeList
+    from bitspike.coding.spike_list import SpikeList
+    from bitspike.packed.srm.network import SRMPacked
 
 _AT_ONCE = 1 << 27  # neurons times steps held at a time
 
@@ -39,13 +41,12 @@ def run(network: SRMPacked, inputs: Array | SpikeList) -> Run:
     s = [U >= 0], all in float32; the spikes that go on are those of the largest U of each pool. From step `burn_in` on,
     r = (B S + b) c_ro and p_t = softmax(r) (`elementary`; one readout: sigmoid); the p_t are added in order.
     """
-    entering, _ = signal(network, inputs)
+    entering, _ = network.signal(inputs)
     n, layers = len(entering), network.layers
-    dense = [layer.dense() for layer in layers]
+    dense = [layer.weights.dense() for layer in layers]
     state = [np.zeros((4, n, layer.operator.n_out), np.float32) for layer in layers]
     spikes = [np.zeros((n, network.n_steps, layer.n_out), bool) for layer in layers]
-    signs = plus_minus(network.readout, network.n_readouts)
-    offset = plus_minus(network.readout_bias, network.n_readouts)
+    signs, offset = network.readout.dense(), network.readout_bias.dense()
     total = np.zeros((n, network.n_readouts), np.float32)
     over_time = np.empty((n, network.n_steps - network.burn_in, network.n_readouts), np.float32)
     for t in range(network.n_steps):
@@ -89,7 +90,7 @@ def advance(state: Array, current: Array, layer: SRMPackedLayer, neuron: SRMNeur
 
 
 def decide(network: SRMPacked, inputs: Array | SpikeList) -> Decisions:
-    """The decisions of `run`, by `network.decisions` of the mean over all steps from `burn_in` on."""
+    """The decisions of `run`, by `decisions` of the mean over all steps from `burn_in` on."""
     parts = _parts(network, inputs)
     return decisions(
         np.concatenate([part.over_time[:, -1] for part in parts]),
@@ -97,6 +98,29 @@ def decide(network: SRMPacked, inputs: Array | SpikeList) -> Decisions:
         network.n_classes,
         np.concatenate([part.n_spikes for part in parts]),
         np.concatenate([part.n_synops for part in parts]),
+    )
+
+
+def decisions(
+    probabilities: Array, n_steps: int, n_classes: int, n_spikes: Array, n_synops: Array
+) -> Decisions:
+    """The decisions that follow from mean probabilities float32 `(n, n_readouts)`.
+
+    label: the likeliest class, then the lowest index. potentials: float32(ln max(p, 1e-30)), so that their softmax is
+    p; of a regression p itself. decision_time is n_steps - 1, nothing is silent, tied are the classes that share the
+    largest probability.
+    """
+    p = probabilities
+    if p.shape[1] < n_classes:  # one readout, two classes
+        p = np.concatenate([np.float32(1) - p, p], axis=1)
+    return Decisions(
+        labels=p.argmax(axis=1),
+        decision_time=np.full(len(p), n_steps - 1, np.int64),
+        silent=np.zeros(len(p), bool),
+        tied=np.equal(p, p.max(axis=1, keepdims=True)),
+        potentials=p if n_classes == 1 else logarithm(p),
+        n_spikes=n_spikes,
+        n_synops=n_synops,
     )
 
 
