@@ -74,7 +74,7 @@ class FirstSpikeRace(Rule):
             )
 
     def build(self, experiment: Experiment, task: Task, generator: torch.Generator) -> FirstSpikeNetwork:
-        """Latents as `weights` says; hidden thresholds: the (1 - p0) quantile of max_t V over the sample, at least 0."""
+        """Latents as `weights` says; hidden thresholds: (1 - p0) quantile of max_t V over the sample, at least 0."""
         from bitspike.networks.first_spike import FirstSpikeNetwork, Sweep
 
         network = experiment.network

@@ -54,7 +54,7 @@ class S4NN(Rule, Targets):
 
     networks: ClassVar = (IF,)
     codings: ClassVar = (FirstSpike,)
-    weights: ClassVar = ("real", "binary")
+    kinds: ClassVar = ("real", "binary")
     ranges: ClassVar[dict[str, Range]] = {
         "gamma": count(0),
         "mu": at_least(0),
@@ -176,8 +176,8 @@ class S4NNLearner(GradientLearner):
     def end_epoch(self, generator: torch.Generator) -> dict[str, float]:
         """Redraw the incoming weights of hidden neurons that fired on less than `dead_share` of the samples.
 
-        Section 8. Figures: neurons redrawn, share of samples without any error, and alpha of binary layers. The next epoch counts
-        only up to what this one would have asked for, so that samples need not be followed to their end.
+        Section 8. Figures: neurons redrawn, share of samples without any error, and alpha of binary layers. The next
+        epoch counts only up to what this one would have asked for, so that samples need not be followed to their end.
         """
         import torch
 
