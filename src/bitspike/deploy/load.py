@@ -27,12 +27,8 @@ def load(
     """Load a model file. `backend` "auto" takes the fastest engine there is; `isa` names an instruction set.
 
         `plugins`: modules, or their names, whose packed networks and codings the file may name too; nothing else is
-    <<<<<<< HEAD
-        imported for a file. A file that breaks the format raises `FormatError`, a missing back end `BackendError`.
-    =======
-        imported for a file. A file that breaks the format raises `FormatError`, a back end that is not there
-        `BackendError`.
-    >>>>>>> packed
+    imported for a file. A file that breaks the format raises `FormatError`, a back end that is not there
+    `BackendError`.
     """
     return Model(file.read(path, with_plugins(plugins)), backend, isa)
 
