@@ -159,7 +159,9 @@ def contents_of(mine: Any, name: str) -> Contents:
 def test_a_class_of_the_users_own_ships(mine: Any, name: str, tmp_path: Path) -> None:
     contents, path = contents_of(mine, name), tmp_path / "model.bitspike"
     write(contents, path)
-    with pytest.raises(FormatError, match=rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"):
+    with pytest.raises(
+        FormatError, match=rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"
+    ):
         bitspike.load(path)
     for plugin in (mine, "my_packed"):
         model = bitspike.load(path, plugins=[plugin])
