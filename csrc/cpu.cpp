@@ -2,9 +2,10 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <memory>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if !defined(_WIN32)
@@ -71,9 +72,14 @@ class Pool {
         work();
         const auto done = [&] { return pending_.load() == 0 && active_.load() == 0; };
         for (int spin = 0; spin < kSpins && !done(); ++spin) pause();
-        std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, done);
-        body_ = nullptr;
+        std::exception_ptr error;
+        {
+            std::unique_lock<std::mutex> lock(mutex_);
+            done_.wait(lock, done);
+            body_ = nullptr;
+            std::swap(error, error_);
+        }
+        if (error) std::rethrow_exception(error);
     }
 
   private:
@@ -85,7 +91,12 @@ class Pool {
         for (;;) {
             const int part = next_.fetch_add(1);
             if (part >= parts_) return;
-            (*body_)(part);
+            try {
+                (*body_)(part);
+            } catch (...) {  // out of memory, say: in a worker it would end the process
+                std::lock_guard<std::mutex> lock(mutex_);
+                if (!error_) error_ = std::current_exception();
+            }
             if (pending_.fetch_sub(1) == 1) {
                 std::lock_guard<std::mutex> lock(mutex_);
                 done_.notify_all();
@@ -117,6 +128,7 @@ class Pool {
     std::condition_variable wake_, done_;
     std::vector<std::thread> threads_;
     const std::function<void(int)>* body_ = nullptr;
+    std::exception_ptr error_;  // the first of a round
     int parts_ = 0;
     unsigned long round_ = 0;
     std::atomic<unsigned long> published_{0};

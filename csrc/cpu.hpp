@@ -28,7 +28,7 @@ inline void require(bool condition, const char* message) {
 }
 
 // Runs body(part) for part = 0..parts-1, each exactly once, on up to `parts` threads (the caller is one of them);
-// returns when all are done. Which thread runs which part never changes a result: parts own disjoint outputs.
+// returns when all are done, and then throws the first exception that a part threw, if any. Which thread runs which part never changes a result: parts own disjoint outputs.
 void parallel(int parts, const std::function<void(int)>& body);
 
 // Half-open range of items that `part` of `parts` owns; contiguous and balanced.
