@@ -94,8 +94,7 @@ class Task:
     @property
     def n_inputs(self) -> int:
         """Features of a coded input, channels of a coded recording."""
-        channels = getattr(self.sample, "n_channels", None)  # of recordings
-        return int(self.sample.shape[1] if channels is None else channels)
+        return int(self.sample.shape[1])
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Rule:
 
     networks: ClassVar[tuple[type[NetworkSettings], ...]]
     codings: ClassVar[tuple[type[Coding], ...]]
-    weights: ClassVar[tuple[str, ...]] = ("real", "binary", "bernoulli")
+    kinds: ClassVar[tuple[str, ...]] = ("real", "binary", "bernoulli")
     ranges: ClassVar[Mapping[str, Range]] = {}
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class Rule:
         """The network as training starts."""
         raise NotImplementedError
 
-    def learner(self, network: Network, experiment: Experiment) -> Learner:
+    def learner(self, network: Any, experiment: Experiment) -> Learner:
         """What trains `network`."""
         raise NotImplementedError
 
@@ -72,8 +72,7 @@ class Data:
     validation: float = 1 / 6
     """share of the training data held out for validation"""
     split: int | None = None
-    """seed that draws what is held out; None: the experiment's. Members of a committee need the same, for its
-    temperature and its sets are fitted there"""
+    """seed that draws what is held out, the same for members of a committee; None: the experiment's"""
 
     def __post_init__(self) -> None:
         check(self, self.ranges, "data")
@@ -104,8 +103,7 @@ class Training:
     evaluate_every: int = 1
     """epochs between two looks at the validation data"""
     mode_epochs: int = 0
-    """weights of kind bernoulli: train at their mode, as binary ones, for so many epochs, then by draws; both parts
-    have the whole schedule of step sizes"""
+    """weights of kind bernoulli: epochs at their mode, as binary ones, with a schedule of their own, before draws"""
     keep: int = 0
     """keep the models after the last so many epochs in the run folder"""
     tasks: tuple[str, ...] = ()
@@ -181,9 +179,9 @@ class Experiment:
             raise UsageError("training.mode_epochs belongs to weights.kind bernoulli; set it to 0")
         _accept(self.rule, "networks", "network", self.network)
         _accept(self.rule, "codings", "coding", self.coding)
-        if self.weights.kind not in self.rule.weights:
+        if self.weights.kind not in self.rule.kinds:
             raise UsageError(
-                _refusal(self.rule, "weights of kind", "weights.kind", self.weights.kind, self.rule.weights)
+                _refusal(self.rule, "weights of kind", "weights.kind", self.weights.kind, self.rule.kinds)
             )
         self.weights.check_layers(self.network.weighted)
         self.rule.check(self)

@@ -1,7 +1,8 @@
 """The command `bitspike`: one file per verb, each a function that Python can call as well.
 
-Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted. With `--json` a verb prints exactly
-one JSON object on stdout, `{"error": …}` when it failed; everything else goes to stderr.
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted (Ctrl-C), 143 and 129 ended by SIGTERM or
+SIGHUP, which a run takes as it takes Ctrl-C. With `--json` a verb prints exactly one JSON object on stdout,
+`{"error": …}` when it failed; everything else goes to stderr.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
-from bitspike.errors import BitspikeError, DataError, UsageError
+from bitspike.errors import BitspikeError, DataError, UsageError, nearest
 
 VERBS = {
     "recipes": "list the recipes",
@@ -44,7 +48,37 @@ example: bitspike train bs4nn-digits --out runs/first && bitspike eval runs/firs
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: that of the process) and return its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    with _stoppable():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: `args` holds the signal's number. What handles Ctrl-C handles it."""
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Stopped`, once, in the main thread of a process that has not taken them itself."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in taken:
+            signal.signal(each, signal.SIG_IGN)  # the end of a run is not interrupted a second time
+        raise Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        taken.clear()
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _main(words: list[str]) -> int:
     as_json, traceback = _take(words, "--json"), _take(words, "--traceback")
     try:
         if not words or words[0] in ("-h", "--help", "help"):
@@ -64,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except SystemExit as stop:  # the options were wrong, or help was asked for; either has been printed
         code, message = (stop.code if isinstance(stop.code, int) else 2), "bad usage; stderr says what"
+    except Stopped as stop:
+        code, message = 128 + stop.args[0], f"ended by {signal.Signals(stop.args[0]).name}"
     except KeyboardInterrupt:
         code, message = 130, "interrupted"
     except Exception as error:
@@ -92,14 +128,6 @@ def _run(name: str, arguments: list[str], shown: bool) -> dict[str, Any]:
     if shown:
         verb.show(result)
     return result
-
-
-def nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """`; did you mean …?` where a known word is near, else nothing."""
-    import difflib
-
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _version() -> dict[str, Any]:

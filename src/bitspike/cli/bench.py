@@ -6,9 +6,8 @@ from typing import Any
 
 import tyro
 
-from bitspike.cli import nearest
 from bitspike.cli._terminal import Command, bind, table
-from bitspike.errors import UsageError
+from bitspike.errors import UsageError, nearest
 
 
 def bench(name: tyro.conf.Positional[str | None] = None) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,8 +15,9 @@ from bitspike.errors import BitspikeError, DataError, UsageError
 
 if TYPE_CHECKING:
     from bitspike.data import Dataset
+    from bitspike.deploy.model import Model
     from bitspike.experiment import Experiment
-    from bitspike.packed.committee import CommitteeModel
+    from bitspike.networks.base import Network
 
 LEAST_COMMON = 500  # validation inputs that a temperature is fitted to, where the runs hold out so many
 
@@ -28,6 +30,7 @@ def committee(
     draws: int = 0,
     snapshots: bool = False,
     data_dir: Path | None = None,
+    plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
 ) -> dict[str, Any]:
     """Write one model file that holds several, whose probabilities are averaged.
 
@@ -45,30 +48,33 @@ def committee(
         draws: networks drawn from each run, whose weights must be of kind bernoulli; 0 takes the run's model
         snapshots: the models kept after the last epochs of each run (training.keep) instead of the run's model
         data_dir: folder that holds one folder per data set
+        plugin: module with classes of your own that the members use; may be given several times
     """
     from bitspike.deploy import pack as deploy
     from bitspike.deploy.load import load
-    from bitspike.packed.committee import CommitteeModel
+    from bitspike.deploy.model import Model
+    from bitspike.packed.committee import CommitteePacked
+    from bitspike.packed.contents import Contents
 
     if not members:
         raise UsageError("which members? bitspike committee RUN_OR_MODEL... -o FILE")
     if draws < 0 or (draws and snapshots):
         raise UsageError(f"draws is {draws}; give 0 or more, and not together with --snapshots")
     if not output.parent.is_dir():
-        raise DataError(f"{output.parent} is no folder; make it, or give another place with -o")
-    runs = [_Run.open(path, data_dir) for path in members if path.is_dir()]
+        raise DataError(f"{output.parent} is not a folder; make it, or give another place with -o")
+    runs = [_Run.open(path, data_dir, plugin) for path in members if path.is_dir()]
     files = [path for path in members if not path.is_dir()]
     if (draws or snapshots) and files:
         raise UsageError(f"{files[0]} is a model file; --draws and --snapshots need runs")
     models, names = [], {run.experiment.name for run in runs}
     for run in runs:
         models += run.drawn(draws) if draws else run.kept() if snapshots else [run.model()]
-    models += [load(path) for path in files]
-    single = [
-        one for model in models for one in (model.members if isinstance(model, CommitteeModel) else [model])
-    ]
-    names |= {model.contents.recipe for model in single}
-    joined = CommitteeModel(single, average, recipe=names.pop() if len(names) == 1 else "")
+    models += [load(path, plugins=plugin) for path in files]
+    single = [one for model in models for one in model.network.members or (model.contents,)]
+    names |= {one.recipe for one in single}
+    first, recipe = single[0], names.pop() if len(names) == 1 else ""
+    network = CommitteePacked(tuple(single), average)
+    joined = Model(Contents(network, first.input_shape, first.classes, recipe=recipe))
     found: dict[str, Any] = {"temperature": 1.0, "fitted_to": 0}
     if runs and not files and joined.classes:
         joined, found = _calibrated(joined, *_common(runs))
@@ -89,14 +95,15 @@ class _Run:
     path: Path
     experiment: Experiment
     dataset: Dataset
+    plugins: tuple[str, ...] = ()
 
     @staticmethod
-    def open(path: Path, data_dir: Path | None) -> _Run:
+    def open(path: Path, data_dir: Path | None, plugins: tuple[str, ...]) -> _Run:
         from bitspike.data import load
         from bitspike.training import RunFolder
 
-        experiment = RunFolder.open(path).experiment()
-        return _Run(path, experiment, load(experiment.data.name, data_dir or experiment.data.dir))
+        experiment = RunFolder.open(path).experiment(plugins)
+        return _Run(path, experiment, load(experiment.data.name, data_dir or experiment.data.dir), plugins)
 
     def rows(self) -> Any:
         """The numbers of the training inputs that were held out."""
@@ -116,8 +123,8 @@ class _Run:
 
         file = self.path / "model.bitspike"
         if not file.is_file():
-            pack(self.path)
-        return load(file)
+            pack(self.path, plugin=self.plugins)
+        return load(file, plugins=self.plugins)
 
     def drawn(self, draws: int) -> list[Any]:
         """Networks drawn from the run's posterior."""
@@ -125,7 +132,7 @@ class _Run:
         from bitspike.training.load import load_best
         from bitspike.training.randomness import generator
 
-        experiment, posterior = load_best(self.path)
+        experiment, posterior = load_best(self.path, self.plugins)
         if experiment.weights.kind != "bernoulli":
             raise UsageError(
                 f"{self.path} has weights of kind {experiment.weights.kind}, no posterior to draw from; train with "
@@ -136,35 +143,23 @@ class _Run:
 
     def kept(self) -> list[Any]:
         """The run's snapshots."""
-        import copy
+        from bitspike.training import load_snapshots
 
-        from bitspike.training.checkpoint import load_checkpoint, restore_model
-        from bitspike.training.load import load_best
+        return self._packed(load_snapshots(self.path, self.plugins)[1])
 
-        found = sorted(self.path.glob("snapshot-*.safetensors"), key=lambda file: (len(file.name), file.name))
-        if not found:
-            raise DataError(
-                f"{self.path} holds no snapshots; train with --training.keep 5, say, or leave out --snapshots"
-            )
-        network, models = load_best(self.path)[1], []
-        for file in found:
-            models.append(copy.deepcopy(network))
-            restore_model(file, models[-1], load_checkpoint(file).model)
-        return self._packed(models)
-
-    def _packed(self, networks: list[Any]) -> list[Any]:
-        """Networks, each calibrated by its rule on what this run held out, and packed."""
+    def _packed(self, networks: Sequence[Network]) -> list[Any]:
+        """Networks, each finished on what this run held out, and packed."""
         import torch
 
         from bitspike.contracts import Batch
         from bitspike.deploy.pack import pack
-        from bitspike.training.evaluate import encode
+        from bitspike.training.encode import encode
 
         experiment, held = self.experiment, self.held()
-        batch: Batch = Batch(encode(experiment, held.inputs), torch.from_numpy(held.labels))
+        batch = Batch(encode(experiment.coding, held.inputs), torch.from_numpy(held.labels))
         shape = held.inputs.shape[1:] if isinstance(held.inputs, np.ndarray) else ()
         for network in networks:
-            experiment.rule.calibrate(network, batch, experiment.training.max_silent)
+            network.finish(batch, experiment.training.max_silent)
         return [pack(network, experiment, self.dataset.classes, shape) for network in networks]
 
 
@@ -194,21 +189,20 @@ def _common(runs: list[_Run]) -> tuple[Any, Any]:
     return held.inputs, held.labels
 
 
-def _calibrated(model: CommitteeModel, inputs: Any, labels: Any) -> tuple[CommitteeModel, dict[str, Any]]:
+def _calibrated(model: Model, inputs: Any, labels: Any) -> tuple[Model, dict[str, Any]]:
     """The committee with a temperature and conformal thresholds fitted to held-out inputs, and what was found."""
     import torch
 
+    from bitspike.deploy.model import Model
     from bitspike.metrics.calibration import fit_temperature
     from bitspike.metrics.conformal import conformal_grid, label_scores
-    from bitspike.packed.committee import CommitteeModel
 
     decided, truth = model.decide(inputs), torch.from_numpy(labels)
-    contents = model.contents
     temperature = fit_temperature(torch.from_numpy(decided.potentials), truth)
-    warm = CommitteeModel(model.members, contents.average, temperature, contents.recipe)
+    warm = model.with_contents(replace(model.contents, temperature=temperature))
     quantiles = conformal_grid(label_scores(torch.from_numpy(warm.probabilities(decided)), truth))
-    alone = [float((member.predict(inputs) == labels).mean()) for member in model.members]
-    return CommitteeModel(model.members, contents.average, temperature, contents.recipe, tuple(quantiles)), {
+    alone = [float((Model(one).predict(inputs) == labels).mean()) for one in model.network.members]
+    return warm.with_contents(replace(warm.contents, conformal=tuple(quantiles))), {
         "temperature": temperature,
         "fitted_to": len(labels),
         "validation_accuracy": float((decided.labels == labels).mean()),

@@ -15,23 +15,32 @@ from bitspike.cli._terminal import Command, bind
 EXTRAS = {"snntorch": "make bench-rivals", "spikingjelly": "make bench-rivals", "norse": "make bench-rivals"}
 
 
-def doctor() -> dict[str, Any]:
+def doctor(torch: bool = False) -> dict[str, Any]:
     """Say what is installed, whether the native module is there, and what the machine offers.
 
     example: bitspike doctor --json
-    """
-    import torch
+    example: bitspike doctor --torch
 
+    Args:
+        torch: ask PyTorch as well, for its threads and CUDA devices; takes seconds
+    """
+    asked = _torch() if torch else {"torch_threads": None, "cuda": None}
     names = ("bitspike", "torch", "numpy", "scikit-learn", "safetensors", "tyro", "rich")
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in names}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "native": _native(),
-        "torch_threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        **asked,
         "extras": {name: importlib.util.find_spec(name) is not None for name in EXTRAS},
         "data": _data(),
     }
+
+
+def _torch() -> dict[str, Any]:
+    import torch
+
+    cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {"torch_threads": torch.get_num_threads(), "cuda": cuda}
 
 
 def _version(name: str) -> str | None:
@@ -83,6 +92,9 @@ def command(arguments: list[str]) -> Command:
 
 def show(result: dict[str, Any]) -> None:
     native, data = result["native"], result["data"]
+    asked = result["torch_threads"] is not None
+    without = "+cpu" in (result["versions"]["torch"] or "")
+    unknown = "bitspike doctor --torch says"
     lines = {
         "versions": ", ".join(f"{name} {v or 'missing'}" for name, v in result["versions"].items()),
         "machine": result["machine"],
@@ -90,13 +102,13 @@ def show(result: dict[str, Any]) -> None:
         "instruction sets": ", ".join(native.get("instruction_sets", []))
         or "none: the reference back end runs",
         "used": native.get("used", "reference back end"),
-        "torch threads": result["torch_threads"],
-        "CUDA": result["cuda"] or "none (nothing here needs it)",
+        "torch threads": result["torch_threads"] if asked else unknown,
+        "CUDA": result["cuda"] or ("none (nothing here needs it)" if asked or without else unknown),
         "to compare with": ", ".join(
             f"{n} {'yes' if v else f'no ({EXTRAS[n]})'}" for n, v in result["extras"].items()
         ),
         "BITSPIKE_DATA": (data["BITSPIKE_DATA"] or "not set")
-        + ("" if data["is_folder"] or not data["BITSPIKE_DATA"] else ", which is no folder"),
+        + ("" if data["is_folder"] or not data["BITSPIKE_DATA"] else ", which is not a folder"),
         "downloads": data["cache"],
         "data there": ", ".join(data["there"]),
     }

@@ -13,15 +13,16 @@ from bitspike.cli._terminal import Command, bind
 from bitspike.errors import BitspikeError, DataError, FormatError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from bitspike.coding import SpikeList
-    from bitspike.experiment import Experiment
+    from bitspike.contracts import Coding
+    from bitspike.networks.base import Network
+    from bitspike.prediction import Prediction
 
 
 def pack(
     run: tyro.conf.Positional[Path],
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
 ) -> dict[str, Any]:
     """Write the packed model of a finished run, and prove that both decide alike.
 
@@ -33,6 +34,7 @@ def pack(
     Args:
         run: a run folder
         output: file to write; default RUN/model.bitspike
+        plugin: module with classes of your own that the run uses; may be given several times
     """
     from bitspike.deploy import pack as deploy
     from bitspike.metrics.conformal import GRID
@@ -41,18 +43,17 @@ def pack(
     from bitspike.training import RunFolder, load_shipped
     from bitspike.training.checkpoint import load_checkpoint
 
-    experiment, model = load_shipped(run)
-    record = read_record(run)
+    experiment, network = load_shipped(run, plugin)
+    record, coding = read_record(run), experiment.coding
     about = record.manifest.get("data", {})
     if "classes" not in about:  # a regression has none
         raise DataError(f"{run}: manifest.json does not name the classes; train the run again")
-    coding: Any = experiment.coding
     images = record.arrays.get("example_images")  # uint8 (n, h, w)
     if images is None and not about["classes"]:
-        images = _features(load_checkpoint(RunFolder.open(run).checkpoint).input_shape)
+        images = _features(load_checkpoint(RunFolder.open(run).checkpoint).facts.input_shape)
     if coding.of_images and images is None:
         raise DataError(f"{run}: evaluation.safetensors has no example images; train the run again")
-    packed = deploy.pack(model, experiment, about["classes"], () if images is None else images.shape[1:])
+    packed = deploy.pack(network, experiment, about["classes"], () if images is None else images.shape[1:])
     uncertainty = record.evaluation.get("uncertainty")
     if isinstance(uncertainty, dict) and uncertainty.get("conformal_thresholds"):
         try:
@@ -61,39 +62,33 @@ def pack(
             raise DataError(f"{run / 'evaluation.json'}: {error}; train the run again") from error
         packed = deploy.with_conformal(packed, tuple(pair for pair in known if pair[0] in GRID))
     inputs = _drawn(coding) if images is None else images
-    fault = deploy.verify(packed, plain(experiment, model), inputs)
+    fault = deploy.verify(packed, plain(network, coding), inputs)
     if fault is not None:
         raise BitspikeError(f"{run}: the packed model decides differently, nothing was written: {fault}")
     path = output or run / "model.bitspike"
     if not path.parent.is_dir():
-        raise DataError(f"{path.parent} is no folder; make it, or give another place with -o")
+        raise DataError(f"{path.parent} is not a folder; make it, or give another place with -o")
     n_bytes = deploy.save(packed, path)
     return {"model": str(path), "bytes": n_bytes, **packed.footprint(), "backend": packed.backend}
 
 
-def plain(experiment: Experiment, model: nn.Module) -> Callable[[Any], Any]:
-    """The trained model in plain PyTorch, without the engine it is compared with: inputs to a `Prediction`.
+def plain(network: Network, coding: Coding) -> Callable[[Any], Prediction]:
+    """The trained network in plain PyTorch, without the engine it is compared with: inputs to a `Prediction`.
 
     Recordings may be coded already, as a `SpikeList`.
     """
-    import torch
+    import copy
 
     from bitspike.coding import SpikeList
-    from bitspike.contracts import Prediction, chunks
-    from bitspike.deploy.pack import snapped
-    from bitspike.settings import IF
-    from bitspike.training.deciding import predict_all
-    from bitspike.training.evaluate import encode
+    from bitspike.training.encode import encode
 
-    exact: Any = snapped(model)
-    for network in getattr(exact, "members", (exact,)):
-        network.backend = "reference"
-    size = 1000 if isinstance(experiment.network, IF) else 50  # the whole window of every neuron is held
+    exact = copy.deepcopy(network)
+    exact.snap()
+    for part in exact.parts:
+        part.backend = "reference"
 
     def predict(inputs: Any) -> Prediction:
-        coded = inputs if isinstance(inputs, SpikeList) else encode(experiment, inputs)
-        parts = (predict_all(experiment.rule, exact, part, torch.Generator()) for part in chunks(coded, size))
-        return Prediction.concatenate(list(parts))
+        return exact.decide(inputs if isinstance(inputs, SpikeList) else encode(coding, inputs))
 
     return predict
 

@@ -68,7 +68,8 @@ class SRMNetwork(Network):
             }  # fmt: skip
             latents.append(weights.initial(*op.weight_shape, **drawn))
             if self.bias:
-                latents.append(weights.initial(op.weight_shape[-1], **drawn))
+                fans = math.prod(op.weight_shape[:-1]), op.weight_shape[-1]
+                latents.append(weights.initial(op.weight_shape[-1], fans=fans, **drawn))
             n_out = neurons(op, pool)
             for name, shape in (("readout", (n_out, self.n_readouts)), ("readout_bias", (self.n_readouts,))):
                 signs = torch.randint(0, 2, shape, generator=generator).float() * 2 - 1

@@ -1,4 +1,4 @@
-"""Which implementation runs: chosen once, by name, never switched silently."""
+"""Which implementation runs, and where: chosen once, by name, never switched silently."""
 
 from __future__ import annotations
 
@@ -35,3 +35,25 @@ def resolve(backend: str, device: torch.device | str = "cpu") -> Backend:
             "the native module was not built; reinstall with a C++ compiler, or use backend=reference"
         )
     return "native"
+
+
+def resolve_device(name: str) -> str:
+    """Where to compute: `auto` takes cuda if there is a GPU, else cpu. One that is named is there or `BackendError`."""
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if n_gpus else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise BackendError(f"device {name!r} is unknown; use cpu, cuda, cuda:N or auto")
+    if not n_gpus:
+        why = (
+            "PyTorch finds no GPU" if torch.version.cuda is not None else "this PyTorch is built without CUDA"
+        )
+        raise BackendError(
+            f"device is {name}, but {why}; use device=cpu or auto, or install PyTorch for CUDA"
+        )
+    if number and int(number) >= n_gpus:
+        raise BackendError(f"device is {name}, but GPUs are numbered up to {n_gpus - 1}; choose one of these")
+    return name

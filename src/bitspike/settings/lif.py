@@ -13,11 +13,14 @@ from bitspike.ops.operators import LAYER, Conv, Dense, Operator, Pool
 
 @dataclass(frozen=True)
 class LIF(NetworkSettings):
-    """Leaky integrate-and-fire neurons that exchange spike trains; times in steps (`ops.lif.neuron.Neuron`)."""
+    """Leaky integrate-and-fire neurons that exchange spike trains; times in steps (`ops.lif.neuron.Neuron`).
+
+    Layers: "800" dense, "15C5" convolution (15 filters of 5 x 5; "15C5p2" with zero padding 2), "P2" spiking pooling of
+    2 x 2.
+    """
 
     hidden: tuple[str, ...] = ("800",)
-    """hidden layers: "800" dense, "15C5" convolution (15 filters of 5 x 5; "15C5p2" with zero padding 2), "P2" spiking
-    pooling of 2 x 2"""
+    """hidden layers, from the input on, such as 15C5 P2 300"""
     thresholds: tuple[float, ...] = (40.0, 8.0)
     """potential at which a neuron fires; one per layer, pools and the output included"""
     tau_m: float = 16.0

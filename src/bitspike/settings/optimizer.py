@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The optimiser, its first step sizes and how they shrink."""
+    """The optimiser, its first step sizes and how they shrink.
+
+    cosine: to 0 over all batches of the run. exponential: to `final` times the first. inverse-sqrt: divided by sqrt(n)
+    in epoch n = 0, 1, 2, ... (by 1 in epoch 0).
+    """
 
     ranges: ClassVar[Mapping[str, Range]] = {
         "lr": above(0),
@@ -36,8 +40,7 @@ class Optimizer:
     weight_decay: float = 0.0
     """decay of the weights: w <- w (1 - lr * weight_decay) in every step"""
     schedule: Literal["cosine", "exponential", "constant", "inverse-sqrt"] = "cosine"
-    """cosine: steps go to 0 over all batches of the run; exponential: to `final` times the first; inverse-sqrt: divided
-    by sqrt(n) in epoch n = 0, 1, 2, ... (by 1 in epoch 0)"""
+    """how step sizes shrink"""
     final: float = 0.01
     """exponential: the last step size, as a share of the first"""
 

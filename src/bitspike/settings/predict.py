@@ -11,16 +11,16 @@ from bitspike.ranges import Range, check, count
 
 @dataclass(frozen=True)
 class Predict:
-    """What decides after training, for weights of kind bernoulli: their mode, draws, or a fixed committee of draws.
+    """What decides after training, for weights of kind bernoulli.
 
-    BiSNN specification, section 6.
+    map: the most probable network. ensemble: networks drawn anew for every thousand inputs. committee: networks drawn
+    once, the same for all inputs and in the model file. BiSNN specification, section 6.
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {"draws": count(1, 1000)}
 
     mode: Literal["map", "ensemble", "committee"] = "map"
-    """map: the most probable network; ensemble: networks drawn anew for every thousand inputs; committee: networks
-    drawn once, the same for all inputs and in the model file"""
+    """the mode of the posterior (map), draws from it (ensemble), or a fixed committee of draws"""
     draws: int = 10
     """networks of an ensemble or a committee"""
     average: Literal["probability", "potential"] = "probability"

@@ -18,14 +18,14 @@ from bitspike.settings.lif import LIF
 class SRM(NetworkSettings):
     """Layers of the spike response model, each with a fixed random readout; times in steps (`ops.srm.neuron`).
 
-    The last layer's readout decides, so there is no output layer.
+    Layers: "256" dense, "16C5" convolution (16 filters of 5 x 5; "16C5p2" with zero padding 2), "P2" pooling, 2 x 2, of
+    the potentials of the convolution before it. The last layer's readout decides, so there is no output layer.
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {"burn_in": count()}
 
     hidden: tuple[str, ...] = ("256", "256")
-    """layers: "256" dense, "16C5" convolution (16 filters of 5 x 5; "16C5p2" with zero padding 2), "P2" pooling, 2 x 2,
-    of the potentials of the convolution before it"""
+    """layers, from the input on, such as 16C5 P2 256"""
     tau_mem: float = 10.0
     """time constant of the membrane, in steps"""
     tau_syn: float = 6.0

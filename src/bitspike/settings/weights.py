@@ -21,13 +21,14 @@ class Weights:
 
     real: the weight is the latent. binary: +1/-1 by the latent's sign, straight-through. bernoulli: the latent is the
     natural parameter of a posterior over +1/-1, P(+1) = sigmoid(2 latent), trained by draws (`ops.signs.bernoulli`);
-    its mode is the sign.
+    its mode is the sign. Latents start uniform between (low, high), normal N(0, gain^2), or xavier: uniform within
+    +- gain sqrt(6 / (fan_in + fan_out)).
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {"clip": above(0, none=True), "gain": above(0)}
 
     kind: Literal["binary", "real", "bernoulli"] = "binary"
-    """real; binary: +1 or -1, by the sign of what is trained; bernoulli: a posterior over +1 and -1"""
+    """what a synapse holds: a real number, +1 or -1 (binary), or a posterior over these (bernoulli)"""
     hidden: tuple[float, ...] = (-0.5, 0.5)
     """uniform start: (low, high) of hidden dense layers"""
     output: tuple[float, ...] = (-0.5, 0.5)
@@ -39,8 +40,7 @@ class Weights:
     ends: bool = False
     """uniform start: low or high, with equal probability, and nothing between"""
     init: Literal["uniform", "normal", "xavier"] = "uniform"
-    """start of the latents: uniform between (low, high); normal: N(0, gain^2); xavier: uniform within
-    +- gain sqrt(6 / (fan_in + fan_out))"""
+    """how latents start"""
     gain: tuple[float, ...] = (1.0,)
     """normal and xavier start: one number for all layers, or one per layer with weights"""
 
