@@ -34,7 +34,7 @@ IMAGES = random_images(RNG, 40, 12)
 FIRST_SPIKE = Contents(random_network(RNG, (12, 16, 3), "bb"), (3, 4), tuple("abc"), 2.0)
 CONTENTS = {
     "first_spike": FIRST_SPIKE,
-    "pixel": Contents(random_heaviside(RNG, (12, 16, 3)), (3, 4), tuple("abc"), 900.0),
+    "pixel": Contents(random_heaviside(RNG, (12, 16, 3)), (3, 4), tuple("abc"), 5.0),
     "direct": Contents(
         random_trains(RNG, dense(12, 16, 3), False, Direct(40, 0.5)), (3, 4), tuple("abc"), 0.5
     ),
