@@ -111,7 +111,7 @@ def test_weights_are_finite_and_channels_those_of_the_coding() -> None:
     metadata, tensors = parts(encode(contents_of("poisson")))
     for bad in (np.nan, np.inf, 1e13):
         spoilt = {"1.weights": np.full_like(tensors["1.weights"], bad)}
-        with pytest.raises(FormatError, match="a weight is (NaN|larger)"):
+        with pytest.raises(FormatError, match=r"a weight is (NaN|larger)"):
             decode(whole(metadata, spoilt))
     metadata["settings"]["signed"] = False
     with pytest.raises(FormatError, match="does not make 4 inputs"):

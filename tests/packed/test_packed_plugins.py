@@ -1,4 +1,4 @@
-"""Networks and codings of the user's own: named by import path in the file, read only where the user gives the module."""
+"""Networks and codings of the user's own: named by import path in the file, read where the user gives the module."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_settings_are_read_as_they_are_declared(mine: Any) -> None:
 def test_a_file_imports_nothing(mine: Any, name: str) -> None:
     metadata, tensors = parts(encode(contents_of(mine, "Once")))
     for field in ("coding", "decision"):
-        with pytest.raises(FormatError, match="is unknown|needs") as caught:
+        with pytest.raises(FormatError, match=r"is unknown|needs") as caught:
             decode(whole({**metadata, field: name}, tensors), with_plugins([mine]))
         assert "\x1b" not in str(caught.value)
         assert len(str(caught.value)) < 600
