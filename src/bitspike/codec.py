@@ -142,7 +142,8 @@ def _decode(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[s
     def below(inner: tuple[type, ...], part: Any, place: str) -> Any:
         return _decode(inner, part, place, modules)
 
-    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in given})
+    ordered = [name for name in fields if name in given]  # so that equal files give equal errors
+    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in ordered})
 
 
 def _class(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[str, ModuleType]) -> Any:
