@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
 
 from bitspike.packed.decisions import Decisions
-from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
+from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.heaviside import HeavisidePacked
 
 
 def random_network(
@@ -30,6 +33,19 @@ def random_network(
                 FirstSpikePackedLayer.real(np.round(rng.normal(0, 1, (n_in, n_out)) * 256) / 256, thresholds)
             )
     return FirstSpikePacked(tuple(layers), n_steps, delay)
+
+
+def random_heaviside(
+    rng: np.random.Generator, widths: tuple[int, ...], binarise: bool = False
+) -> HeavisidePacked:
+    """Hidden thresholds lie about the middle of what a unit sees, those of the last layer are 0."""
+    layers = []
+    for index, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        scale = np.sqrt(n_in) * (100 if index == 0 else 0.5)
+        last = index == len(widths) - 2
+        thresholds = np.zeros(n_out) if last else rng.normal(0, scale, n_out)
+        layers.append(FirstSpikePackedLayer.binary(rng.random((n_in, n_out)) < 0.5, thresholds))
+    return HeavisidePacked(tuple(layers), binarise)
 
 
 def random_times(rng: np.random.Generator, n: int, network: FirstSpikePacked) -> np.ndarray[Any, Any]:

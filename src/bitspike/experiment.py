@@ -51,7 +51,7 @@ class Rule:
         """The network as training starts."""
         raise NotImplementedError
 
-    def learner(self, network: Network, experiment: Experiment) -> Learner:
+    def learner(self, network: Any, experiment: Experiment) -> Learner:
         """What trains `network`."""
         raise NotImplementedError
 

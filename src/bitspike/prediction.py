@@ -50,5 +50,7 @@ class Prediction:
 
     def to(self, device: torch.device | str) -> Prediction:
         """The same on another device."""
-        moved = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in vars(self).items()
+        }
         return Prediction(**moved)

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from bitspike.coding import Direct, EventBins, Poisson, SpikeList, time_table
+from bitspike.coding import Direct, EventBins, Poisson, SpikeList
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Conv, Dense, Operator, Pool
-from bitspike.packed.file import Contents, write
-from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
-from bitspike.packed.first_spike.reference import decide, decide_pixels
-from bitspike.packed.lif import reference as trains
-from bitspike.packed.lif.file import TrainContents
+from bitspike.packed.contents import Contents
+from bitspike.packed.file import write
+from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.heaviside import HeavisidePacked
 from bitspike.packed.lif.network import LIFPacked, from_weights
 
 
@@ -52,7 +52,7 @@ def images(n: int, n_in: int, seed: int) -> np.ndarray:
     return values
 
 
-def train_network(
+def lif_network(
     operators: list[Operator], neurons: list[Neuron], binary: bool, coding: object, n_steps: int, seed: int
 ) -> LIFPacked:
     weights: list[np.ndarray | None] = []
@@ -76,43 +76,44 @@ def spike_lists(n: int, n_steps: int, n_channels: int, seed: int) -> SpikeList:
     )
 
 
-def train_vectors(folder: Path, digits: tuple[str, ...]) -> None:
+def lif_models(digits: tuple[str, ...]) -> dict[str, Contents]:
     conv = [Conv(8, 8, 1, 5, 3, 1), Pool(8, 8, 5, 2), Dense(80, 20), Dense(20, 10)]
     fast = (8.0, 2.0)
-    models = {
-        "trains": TrainContents(
-            train_network(
+    return {
+        "trains": Contents(
+            lif_network(
                 conv, [Neuron(2.5, *fast), Neuron(0.6, *fast), Neuron(3.0, *fast), Neuron(4.0, *fast, lateral=0.5)],
                 True, Direct(24, 0.75), 24, 20,
             ),
             (8, 8), digits, 1.75, "vector",
         ),
-        "poisson": TrainContents(
-            train_network(
+        "poisson": Contents(
+            lif_network(
                 [Dense(24, 70), Dense(70, 3)], [Neuron(4.0, refractory=1), Neuron(9.0, lateral=1.0, epsilon=0.125)],
                 False, Poisson(50, 0.25, signed=True), 50, 30,
             ),
             (3, 4), ("red", "grün", "blau"), 0.5,
         ),
-        "saccade": TrainContents(
-            train_network(
+        "saccade": Contents(
+            lif_network(
                 [Dense(24, 9), Dense(9, 2)], [Neuron(1.5, 16.0, 4.0, 0), Neuron(1.0, 16.0, 4.0)],
                 True, EventBins(30, 1000, height=3, width=4), 30, 40,
             ),
             (2, 3, 4), ("no", "yes"), 1.0,
         ),
     }  # fmt: skip
-    for seed, (name, contents) in enumerate(models.items(), start=200):
-        write(contents, folder / f"{name}.bitspike")
-        network = contents.network
-        if isinstance(network.coding, EventBins):
-            x = spike_lists(12, network.n_steps, network.n_in, seed)
-            given = {"steps": x.steps, "channels": x.channels, "offsets": x.offsets}
-            decisions = trains.decide(network, x)
-        else:
-            given = {"images": images(12, int(np.prod(contents.input_shape)), seed)}
-            decisions = trains.decide(network, given["images"])
-        (folder / f"{name}.safetensors").write_bytes(safetensors.numpy.save({**given, **vars(decisions)}))
+
+
+def write_vector(folder: Path, name: str, contents: Contents, seed: int) -> None:
+    write(contents, folder / f"{name}.bitspike")
+    network = contents.network
+    if network.takes == "images":
+        x = images(12, int(np.prod(contents.input_shape)), seed)
+        given = {"images": x}
+    else:
+        x = spike_lists(12, network.n_steps, network.n_in, seed)
+        given = {"steps": x.steps, "channels": x.channels, "offsets": x.offsets}
+    (folder / f"{name}.safetensors").write_bytes(safetensors.numpy.save({**given, **vars(network.decide(x))}))
 
 
 def main(folder: Path) -> None:
@@ -120,30 +121,23 @@ def main(folder: Path) -> None:
     models = {
         "tiny": Contents(
             FirstSpikePacked((binary(4, 9, 0, 1, 1), binary(9, 2, 0, 1, 2)), 4),
-            "first_spike", (2, 2), ("no", "yes"),
+            (2, 2), ("no", "yes"),
         ),
         "digits": Contents(
             FirstSpikePacked((binary(64, 70, 2, 9, 3), binary(70, 10, 3, 6, 4)), 16),
-            "first_spike", (8, 8), digits, 1.75, "vector",
+            (8, 8), digits, 1.75, "vector",
         ),
         "mixed": Contents(
             FirstSpikePacked((real(35, 20, 4.0, 5), binary(20, 17, 0, 3, 6), real(17, 3, 2.5, 7)), 256, delay=1),
-            "first_spike", (5, 7), ("red", "grün", "blau"), 0.5,
+            (5, 7), ("red", "grün", "blau"), 0.5,
         ),
         "pixel": Contents(
-            FirstSpikePacked((binary(64, 33, -300, 900, 8), binary(33, 10, 0, 0, 9)), 1),
-            "pixel", (64,), digits, 4.0,
+            HeavisidePacked((binary(64, 33, -300, 900, 8), binary(33, 10, 0, 0, 9))), (64,), digits, 4.0,
         ),
     }  # fmt: skip
-    for seed, (name, contents) in enumerate(models.items(), start=100):
-        write(contents, folder / f"{name}.bitspike")
-        x = images(12, contents.network.n_in, seed)
-        if contents.coding == "pixel":
-            decisions = decide_pixels(contents.network, x)
-        else:
-            decisions = decide(contents.network, time_table(contents.network.n_steps)[x])
-        (folder / f"{name}.safetensors").write_bytes(safetensors.numpy.save({"images": x, **vars(decisions)}))
-    train_vectors(folder, digits)
+    for start, group in ((100, models), (200, lif_models(digits))):
+        for seed, (name, contents) in enumerate(group.items(), start):
+            write_vector(folder, name, contents, seed)
 
 
 if __name__ == "__main__":

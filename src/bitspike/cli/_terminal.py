@@ -96,39 +96,23 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
 
 
-FIGURES = {
-    "rmse": "of the scaled target",
-    "mae": "of the scaled target",
-    "spread": "standard deviation over members",
-    "accuracy": "%",
-    "accuracy_tie_optimistic": "%",
-    "ece": "%",
-    "ece_mass": "%",
-    "nll": "nats",
-    "brier": "",
-    "aurc": "",
-    "eaurc": "",
-    "decision_time": "steps",
-    "silent": "%",
-    "ties": "%",
-    "spikes": "per image",
-    "synops": "per image",
-    "energy_uj": "µJ per image, estimated",
-    "model_bytes": "bytes",
-    "n": "images",
-    "seconds": "s for all of them",
-}
+FIGURES = (
+    "rmse", "mae", "spread", "accuracy", "accuracy_tie_optimistic", "ece", "ece_mass", "nll", "brier", "aurc", "eaurc",
+    "decision_time", "silent", "ties", "spikes", "synops", "energy_uj", "model_bytes", "n", "seconds",
+)  # fmt: skip
 
 
 def figures(result: dict[str, Any]) -> None:
-    """Print the figures of an evaluation, one a line."""
-    for name, unit in FIGURES.items():
-        value = result.get(name)
+    """Print the figures of an evaluation, one a line, by their names and units in `metrics.catalog`."""
+    from bitspike.metrics.catalog import CATALOG
+
+    for key in FIGURES:
+        value, metric = result.get(key), CATALOG[key]
         if value is not None:
-            shown = f"{100 * value:.2f}" if unit == "%" else cell(value)
-            low, high = result.get(f"{name}_interval", (None, None))
-            interval = "" if low is None else f", 95 % interval {100 * low:.2f} to {100 * high:.2f}"
-            print(f"{name:<24}{shown:>12} {unit}{interval}".rstrip())
+            low, high = result.get(f"{key}_interval", (None, None))
+            interval = "" if low is None else f"95 % interval {metric.number(low)} to {metric.number(high)}"
+            line = f"{metric.label:<30}{metric.number(value):>12} {metric.unit}"
+            print(f"{line}, {interval}" if interval else line.rstrip())
 
 
 def cell(value: object) -> str:

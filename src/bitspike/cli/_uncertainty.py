@@ -9,9 +9,9 @@ from bitspike.cli._terminal import table
 from bitspike.errors import UsageError
 
 if TYPE_CHECKING:
-    from bitspike.prediction import Prediction
     from bitspike.data import Dataset
     from bitspike.packed.conformal import Quantiles
+    from bitspike.prediction import Prediction
 
 
 def measure(

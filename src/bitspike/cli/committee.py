@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,8 +15,9 @@ from bitspike.errors import BitspikeError, DataError, UsageError
 
 if TYPE_CHECKING:
     from bitspike.data import Dataset
+    from bitspike.deploy.model import Model
     from bitspike.experiment import Experiment
-    from bitspike.packed.committee import CommitteeModel
+    from bitspike.networks.base import Network
 
 LEAST_COMMON = 500  # validation inputs that a temperature is fitted to, where the runs hold out so many
 
@@ -51,7 +52,9 @@ def committee(
     """
     from bitspike.deploy import pack as deploy
     from bitspike.deploy.load import load
-    from bitspike.packed.committee import CommitteeModel
+    from bitspike.deploy.model import Model
+    from bitspike.packed.committee import CommitteePacked
+    from bitspike.packed.contents import Contents
 
     if not members:
         raise UsageError("which members? bitspike committee RUN_OR_MODEL... -o FILE")
@@ -67,11 +70,11 @@ def committee(
     for run in runs:
         models += run.drawn(draws) if draws else run.kept() if snapshots else [run.model()]
     models += [load(path, plugins=plugin) for path in files]
-    single = [
-        one for model in models for one in (model.members if isinstance(model, CommitteeModel) else [model])
-    ]
-    names |= {model.contents.recipe for model in single}
-    joined = CommitteeModel(single, average, recipe=names.pop() if len(names) == 1 else "")
+    single = [one for model in models for one in model.network.members or (model.contents,)]
+    names |= {one.recipe for one in single}
+    first, recipe = single[0], names.pop() if len(names) == 1 else ""
+    network = CommitteePacked(tuple(single), average)
+    joined = Model(Contents(network, first.input_shape, first.classes, recipe=recipe))
     found: dict[str, Any] = {"temperature": 1.0, "fitted_to": 0}
     if runs and not files and joined.classes:
         joined, found = _calibrated(joined, *_common(runs))
@@ -186,21 +189,20 @@ def _common(runs: list[_Run]) -> tuple[Any, Any]:
     return held.inputs, held.labels
 
 
-def _calibrated(model: CommitteeModel, inputs: Any, labels: Any) -> tuple[CommitteeModel, dict[str, Any]]:
+def _calibrated(model: Model, inputs: Any, labels: Any) -> tuple[Model, dict[str, Any]]:
     """The committee with a temperature and conformal thresholds fitted to held-out inputs, and what was found."""
     import torch
 
+    from bitspike.deploy.model import Model
     from bitspike.metrics.calibration import fit_temperature
     from bitspike.metrics.conformal import conformal_grid, label_scores
-    from bitspike.packed.committee import CommitteeModel
 
     decided, truth = model.decide(inputs), torch.from_numpy(labels)
-    contents = model.contents
     temperature = fit_temperature(torch.from_numpy(decided.potentials), truth)
-    warm = CommitteeModel(model.members, contents.average, temperature, contents.recipe)
+    warm = model.with_contents(replace(model.contents, temperature=temperature))
     quantiles = conformal_grid(label_scores(torch.from_numpy(warm.probabilities(decided)), truth))
-    alone = [float((member.predict(inputs) == labels).mean()) for member in model.members]
-    return CommitteeModel(model.members, contents.average, temperature, contents.recipe, tuple(quantiles)), {
+    alone = [float((Model(one).predict(inputs) == labels).mean()) for one in model.network.members]
+    return warm.with_contents(replace(warm.contents, conformal=tuple(quantiles))), {
         "temperature": temperature,
         "fitted_to": len(labels),
         "validation_accuracy": float((decided.labels == labels).mean()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +15,11 @@ from bitspike.cli._terminal import Command, bind, figures
 from bitspike.errors import BitspikeError, UsageError
 
 if TYPE_CHECKING:
-    from bitspike.contracts import Prediction
     from bitspike.data import Dataset
+    from bitspike.deploy.model import Model
     from bitspike.experiment import Data
+    from bitspike.packed.operations import Operations
+    from bitspike.prediction import Prediction
 
 Backend = Literal["auto", "native", "reference"]
 
@@ -30,6 +33,7 @@ def evaluate(
     reference: bool = False,
     verify: bool = False,
     ood: str | None = None,
+    plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
 ) -> dict[str, Any]:
     """Evaluate a packed model, or that of a run, on the test data. docs/metrics.md defines the figures.
 
@@ -48,26 +52,25 @@ def evaluate(
         verify: prove first that the packed model decides every test input as the trained one does in plain PyTorch,
             and as the numpy reference, for every instruction set of this machine (run folders only)
         ood: another data set of inputs of the same shape, or idx:FOLDER: are its test inputs told from the others?
+        plugin: module with classes of your own that the model or the run uses; may be given several times
     """
     from bitspike.metrics import model_bytes
     from bitspike.training import RunFolder
 
     file, trained_on = model, None
     if model.is_dir():
-        file, trained_on = model / "model.bitspike", RunFolder.open(model).experiment().data
+        file, trained_on = model / "model.bitspike", RunFolder.open(model).experiment(plugin).data
     elif reference or verify:
         option = "--reference" if reference else "--verify"
-        raise UsageError(f"{model} is no run folder; {option} needs one, for the trained model lies there")
-    strange = None
-    if ood is not None:
-        strange = _dataset(trained_on, ood, data_dir, model)
-    proof = (
-        {"verified": _verified(model, file, _dataset(trained_on, data, data_dir, model))} if verify else {}
-    )
+        raise UsageError(f"{model} is not a run folder; {option} needs one, for the trained model lies there")
+    strange = None if ood is None else _dataset(trained_on, ood, data_dir, model)
+    proof = {}
+    if verify:
+        proof = {"verified": _verified(model, file, _dataset(trained_on, data, data_dir, model), plugin)}
     if reference:
-        found = _trained(model, _dataset(trained_on, data, data_dir, model), strange)
+        found = _trained(model, _dataset(trained_on, data, data_dir, model), strange, plugin)
     else:
-        found = _packed(file, trained_on, data, data_dir, backend, strange)
+        found = _packed(file, trained_on, data, data_dir, backend, strange, plugin)
     return {
         "model": str(model),
         **found,
@@ -76,105 +79,131 @@ def evaluate(
     }
 
 
+@dataclass(frozen=True)
+class _Decided:
+    """Decisions on the test inputs of a data set, and what they were made by."""
+
+    prediction: Prediction
+    dataset: Dataset
+    n_steps: int
+    backend: str
+    seconds: float
+
+    def figures(self, one_bit: bool, work: Operations) -> dict[str, Any]:
+        """Those of a classification."""
+        import torch
+
+        from bitspike.metrics import summarise
+
+        kind: Literal["binary", "real"] = "binary" if one_bit else "real"
+        labels = torch.from_numpy(self.dataset.test_labels)
+        summary = summarise(self.prediction, labels, self.n_steps, kind, **asdict(work))
+        return {**self._about, **summary, "seconds": round(self.seconds, 6)}
+
+    def regression(self) -> dict[str, Any]:
+        """Root mean square and mean absolute error of the scaled targets, and the spread of a committee's members."""
+        from bitspike.metrics.regression import regression_figures
+
+        prediction, targets = self.prediction, self.dataset.test_labels
+        members = None if prediction.members is None else prediction.members[:, :, 0]
+        return {
+            **self._about,
+            **regression_figures(prediction.potentials[:, 0], targets, members),
+            "spikes": float(prediction.n_spikes.double().mean()),
+            "synops": float(prediction.n_synops.double().mean()),
+            "n": len(targets),
+            "n_steps": self.n_steps,
+            "seconds": round(self.seconds, 6),
+        }
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {"data": self.dataset.name, "note": self.dataset.note, "backend": self.backend}
+
+
 def _packed(
     file: Path, trained_on: Data | None, data: str | None, data_dir: Path | None, backend: Backend,
-    strange: Dataset | None,
+    strange: Dataset | None, plugins: tuple[str, ...],
 ) -> dict[str, Any]:  # fmt: skip
     from bitspike.deploy.load import load
     from bitspike.recipes import RECIPES
 
-    packed = load(file, backend)
+    packed = load(file, backend, plugins=plugins)
     recipe = RECIPES.get(packed.contents.recipe)
     dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, file)
     _same_classes(len(packed.classes), dataset, file)
     _uncertainty.require_same_shape(dataset, strange)
-    inputs = dataset.test_inputs
-    prediction, seconds = _decide(packed, inputs, strange is not None or not dataset.classes)
-    if not dataset.classes:
-        return _regression(prediction, dataset, packed.n_steps, packed.backend, seconds)
-    work, kind = _packed_work(packed, inputs), "binary" if packed.one_bit else "real"
-    found = _figures(prediction, dataset, packed.n_steps, kind, packed.backend, seconds, work)
-    quantiles = packed.contents.conformal
-    return found | _uncertainty.measure(
-        prediction, dataset, quantiles, strange, lambda x: _decide(packed, x, True)[0]
-    )
-
-
-def _packed_work(model: Any, inputs: Any) -> dict[str, float]:
-    """What `training.work.work_of` says of the trained model, said of the packed one."""
-    from bitspike.coding import Direct
-    from bitspike.metrics.spikes import train_work
-    from bitspike.packed.lif.network import LIFPacked
-    from bitspike.packed.srm.network import SRMPacked
-
-    members = getattr(model, "members", None)
-    if members is not None:
-        parts = [_packed_work(member, inputs) for member in members]
-        return {name: sum(part.get(name, 0.0) for part in parts) for name in set().union(*parts)}
-    network = model.network
-    if not isinstance(network, LIFPacked | SRMPacked):
-        return {}
-    images = inputs.reshape(len(inputs), -1) if isinstance(network.coding, Direct) else None
-    return train_work([layer.operator for layer in network.layers], network.n_steps, images)
-
-
-def _decide(packed: Any, inputs: Any, with_members: bool) -> tuple[Prediction, float]:
-    """Decisions of a packed model, a committee's with those of its members, and the seconds that deciding took."""
-    import torch
-
-    from bitspike.contracts import Prediction
-
-    if isinstance(inputs, np.ndarray):
-        inputs = inputs.reshape(len(inputs), -1)
+    inputs = _rows(dataset.test_inputs)
     began = time.perf_counter()
     decided = packed.decide(inputs)
     seconds = time.perf_counter() - began
-    arrays = {name: torch.from_numpy(value) for name, value in vars(decided).items()}
-    if with_members and hasattr(packed, "member_probabilities"):
-        arrays["members"] = torch.from_numpy(packed.member_probabilities(inputs)).transpose(0, 1)
-    return Prediction(probabilities=torch.from_numpy(packed.probabilities(decided)), **arrays), seconds
+    needs_members = strange is not None or not dataset.classes
+    prediction = (
+        _predict(packed, inputs) if needs_members and packed.network.members else _alone(packed, decided)
+    )
+    made = _Decided(prediction, dataset, packed.n_steps, packed.backend, seconds)
+    if not dataset.classes:
+        return made.regression()
+    found = made.figures(packed.one_bit, packed.network.operations(packed.inputs(inputs)))
+    return found | _uncertainty.measure(
+        prediction, dataset, packed.contents.conformal, strange, lambda x: _predict(packed, _rows(x))
+    )
 
 
-def _trained(run: Path, dataset: Dataset, strange: Dataset | None) -> dict[str, Any]:
+def _predict(packed: Model, inputs: Any) -> Prediction:
+    """Decisions of a packed model, a committee's with those of its members."""
+    decided, members = packed.decide_all(inputs)
+    return _alone(packed, decided, None if members is None else members.swapaxes(0, 1))
+
+
+def _alone(packed: Model, decided: Any, members: Any = None) -> Prediction:
+    from bitspike.prediction import Prediction
+
+    return Prediction.of(decided, packed.probabilities(decided), members)
+
+
+def _rows(inputs: Any) -> Any:
+    """Images as rows of pixels; recordings as they are."""
+    return inputs.reshape(len(inputs), -1) if isinstance(inputs, np.ndarray) else inputs
+
+
+def _trained(
+    run: Path, dataset: Dataset, strange: Dataset | None, plugins: tuple[str, ...]
+) -> dict[str, Any]:
     from bitspike.cli.pack import plain
     from bitspike.training import load_shipped
-    from bitspike.training.work import work_of
+    from bitspike.training.encode import encode
 
-    experiment, model = load_shipped(run)
+    experiment, network = load_shipped(run, plugins)
     _uncertainty.require_same_shape(dataset, strange)
-    predict = plain(experiment, model)
+    predict = plain(network, experiment.coding)
     began = time.perf_counter()
     prediction = predict(dataset.test_inputs)
     seconds = time.perf_counter() - began
-    n_classes = prediction.probabilities.shape[1]
-    _same_classes(n_classes if n_classes > 1 else 0, dataset, run)
-    kind, n_steps = "binary" if experiment.weights.one_bit else "real", experiment.coding.n_steps
+    _same_classes(network.n_classes if network.n_classes > 1 else 0, dataset, run)
+    made = _Decided(prediction, dataset, experiment.coding.n_steps, "trained model", seconds)
     if not dataset.classes:
-        return _regression(prediction, dataset, n_steps, "trained model", seconds)
-    images = dataset.test_inputs
-    work = work_of(model, images.reshape(len(images), -1) if isinstance(images, np.ndarray) else None)
-    found = _figures(prediction, dataset, n_steps, kind, "trained model", seconds, work)
+        return made.regression()
+    work = network.work(encode(experiment.coding, dataset.test_inputs))
+    found = made.figures(experiment.weights.one_bit, work)
     return found | _uncertainty.measure(prediction, dataset, (), strange, predict)
 
 
-def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
+def _verified(run: Path, file: Path, dataset: Dataset, plugins: tuple[str, ...]) -> list[str]:
     """What was compared and found equal; a difference raises `BitspikeError` naming sample and quantity."""
     from bitspike.cli.pack import plain
     from bitspike.deploy import pack as deploy
     from bitspike.deploy.load import load
-    from bitspike.deploy.srm_model import SRMModel
-    from bitspike.deploy.train_model import TrainModel
     from bitspike.ops.native import instruction_sets
     from bitspike.training import load_shipped
 
-    experiment, model = load_shipped(run)
-    engines = [load(file)]
+    experiment, network = load_shipped(run, plugins)
+    engines = [load(file, plugins=plugins)]
     if engines[0].backend != "reference":
-        engines = [load(file, isa=isa) for isa in instruction_sets()]
-    inputs = dataset.test_inputs
-    if isinstance(engines[0], TrainModel | SRMModel):
-        inputs = engines[0].inputs(inputs)  # recordings are coded once
-    trained = plain(experiment, model)(inputs)
+        engines = [load(file, isa=isa, plugins=plugins) for isa in instruction_sets()]
+    raw = dataset.test_inputs
+    inputs = engines[0].inputs(raw)  # recordings are coded once
+    trained = plain(network, experiment.coding)(raw if isinstance(raw, np.ndarray) else inputs)
     truth = deploy.truth(engines[0], inputs)
     for engine in engines:
         decided = engine.decide(inputs)
@@ -185,40 +214,6 @@ def _verified(run: Path, file: Path, dataset: Dataset) -> list[str]:
         if fault is not None:
             raise BitspikeError(f"{run}: {fault}")
     return [engine.backend for engine in engines]
-
-
-def _figures(
-    prediction: Any,
-    dataset: Dataset,
-    n_steps: int,
-    weights: Any,
-    backend: str,
-    seconds: float,
-    work: dict[str, float],
-) -> dict[str, Any]:
-    import torch
-
-    from bitspike.metrics import summarise
-
-    summary = summarise(prediction, torch.from_numpy(dataset.test_labels), n_steps, weights, **work)
-    about = {"data": dataset.name, "note": dataset.note, "backend": backend}
-    return {**about, **summary, "seconds": round(seconds, 6)}
-
-
-def _regression(
-    prediction: Any, dataset: Dataset, n_steps: int, backend: str, seconds: float
-) -> dict[str, Any]:
-    """Root mean square and mean absolute error of the scaled targets, and the spread of a committee's members."""
-    value, targets = prediction.potentials[:, 0].double().numpy(), dataset.test_labels
-    figures = {
-        "rmse": float(np.sqrt(np.square(value - targets).mean())), "mae": float(np.abs(value - targets).mean()),
-        "spikes": float(prediction.n_spikes.double().mean()),
-        "synops": float(prediction.n_synops.double().mean()), "n": len(targets), "n_steps": n_steps,
-    }  # fmt: skip
-    if prediction.members is not None:
-        figures["spread"] = float(prediction.members[:, :, 0].double().std(1).mean())
-    about = {"data": dataset.name, "note": dataset.note, "backend": backend}
-    return {**about, **figures, "seconds": round(seconds, 6)}
 
 
 def _dataset(trained_on: Data | None, name: str | None, data_dir: Path | None, model: Path) -> Dataset:

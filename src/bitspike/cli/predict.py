@@ -10,7 +10,7 @@ import tyro
 from bitspike.cli._terminal import Command, bind, table
 
 if TYPE_CHECKING:
-    from bitspike.packed.file import AnyContents
+    from bitspike.packed.contents import Contents
 
 
 def predict(
@@ -19,6 +19,7 @@ def predict(
     *,
     backend: Literal["auto", "native", "reference"] = "auto",
     abstain: float | None = None,
+    plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
 ) -> dict[str, Any]:
     """Decide on images or recordings with a packed model: label, probability, decision time.
 
@@ -33,6 +34,7 @@ def predict(
         backend: what runs the model
         abstain: alpha: answer only where the set of classes that holds the right one with probability 1 - alpha has
             exactly one class, refuse elsewhere (docs/metrics.md, "Conformal sets")
+        plugin: a module of yours, which defines a network or a coding that the model file names; may be repeated
     """
     from bitspike.deploy.load import load
     from bitspike.errors import UsageError
@@ -42,7 +44,7 @@ def predict(
         raise UsageError("which inputs? bitspike predict MODEL FILE...")
     if abstain is not None:
         conformal.check_alpha(abstain)
-    packed = load(model, backend)
+    packed = load(model, backend, plugins=plugin)
     threshold = None
     if abstain is not None:
         threshold = conformal.threshold_for(packed.contents.conformal, abstain)
@@ -73,19 +75,20 @@ def _answer(classes: tuple[str, ...], within: list[bool]) -> dict[str, Any]:
     return {"answer": held[0] if len(held) == 1 else None, "refused": len(held) != 1, "set": held}
 
 
-def _read(contents: AnyContents, file: Path) -> Any:
+def _read(contents: Contents, file: Path) -> Any:
     """What a file holds, as the model takes it."""
     from bitspike.data import images
     from bitspike.data.audio import read_sound
     from bitspike.data.recordings import Audio
     from bitspike.errors import DataError
 
-    if contents.coding in ("events", "sound"):
+    takes = contents.network.takes
+    if takes in ("events", "sound"):
         try:
             content = file.read_bytes()
         except OSError as error:
             raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
-        if contents.coding == "events":
+        if takes == "events":
             height, width = contents.input_shape[-2:]
             return _recording(content, str(file), (height, width))
         samples, rate = read_sound(content, str(file))
@@ -108,7 +111,7 @@ def _recording(content: bytes, where: str, sensor: tuple[int, int]) -> Any:
         found, its_sensor = events.decode_nmnist(content, where), events.SENSOR
     if sensor != its_sensor:
         raise DataError(
-            f"{where}: recorded with {its_sensor[0]} x {its_sensor[1]} pixels, the model wants {sensor[0]} x "
+            f"{where}: recorded with {its_sensor[0]} x {its_sensor[1]} pixels, the model needs {sensor[0]} x "
             f"{sensor[1]}; give it recordings of its own camera"
         )
     return Events.join([found], sensor)

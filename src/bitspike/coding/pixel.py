@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Pixel(ImageCoding):
     """The intensity itself, 0 to 255, in one step."""
 
-    n_steps: ClassVar[int] = 1
+    n_steps: ClassVar[int] = 1  # type: ignore[misc]  # of all others it is a field
 
     def encode(self, images: Tensor) -> Tensor:
         """The uint8 values 0..255 as float32, unscaled, same shape and device; another dtype raises `DataError`."""

@@ -35,6 +35,14 @@ def brier(probabilities: Tensor, labels: Tensor) -> float:
     return float((probabilities.double() - truth).square().sum(dim=1).mean())
 
 
+def decided_confidence(probabilities: Tensor, decided: Tensor) -> Tensor:
+    """The confidence of each decision: the probability of the decided class, `(n,)`.
+
+    `probabilities` `(n, classes)`, `decided` `(n,)` class indices.
+    """
+    return probabilities.gather(1, decided.long().unsqueeze(1)).squeeze(1)
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Reliability diagram: per confidence bin its edges, number of samples, mean confidence and accuracy.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_probabilities, require_samples
+from bitspike.packed import conformal
 
 GRID = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # few, for they are bytes of the model file
 _LOOSER = 1e-4
@@ -29,7 +30,7 @@ def label_scores(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 def conformal_threshold(scores: Tensor, alpha: float) -> float:
     """The ceil((n + 1)(1 - alpha))-th smallest of the `scores` (n,) of calibration data; infinity where n is less."""
-    require_alpha(alpha)
+    conformal.check_alpha(alpha)
     n = len(scores)
     rank = max(1, n + 1 - math.floor((n + 1) * alpha + 1e-9))
     return float(scores.double().sort().values[rank - 1]) if rank <= n else math.inf
@@ -51,7 +52,7 @@ def conformal_grid(scores: Tensor, alphas: tuple[float, ...] = GRID) -> list[tup
 
 def prediction_sets(probabilities: Tensor, threshold: float) -> Tensor:
     """The classes with 1 - p <= threshold, bool (n, classes); they can be none."""
-    return 1 - probabilities.double() <= threshold
+    return _sets(probabilities, threshold)
 
 
 def set_figures(sets: Tensor, labels: Tensor) -> dict[str, float]:
@@ -81,7 +82,7 @@ class EarlyStopping:
 
     def stop(self, probabilities: Tensor) -> Tensor:
         """The place of the stopping time, int64 (n,), of `probabilities` over time (n, n_times, classes)."""
-        count = (1 - probabilities.double() <= self.preliminary[:, None]).sum(2)
+        count = _sets(probabilities, self.preliminary[:, None].numpy()).sum(2)
         ready = (count >= 1) & (count <= self.size)
         ready[:, -1] = True
         return ready.to(torch.uint8).argmax(1)
@@ -136,17 +137,15 @@ def early_figures(
     }
 
 
-def require_alpha(alpha: float) -> None:
-    """Refuse what is no share of errors."""
-    if not 0 < alpha < 1:
-        raise DataError(f"alpha is {alpha}; it is the share of sets that may miss the label, between 0 and 1")
-
-
 def _require_over_time(probabilities: Tensor, labels: Tensor) -> None:
     if probabilities.ndim != 3 or probabilities.shape[1] == 0:
         shape = tuple(probabilities.shape)
         raise DataError(f"probabilities over time have the shape {shape}; give (n, n_times, classes)")
     require_samples("probabilities", probabilities, labels)
+
+
+def _sets(probabilities: Tensor, threshold: Any) -> Tensor:
+    return torch.from_numpy(conformal.sets(probabilities.detach().cpu().numpy(), threshold))
 
 
 def _at(probabilities: Tensor, place: Tensor) -> Tensor:

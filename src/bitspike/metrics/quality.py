@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bitspike.metrics.calibration import brier, expected_calibration_error, negative_log_likelihood
+from bitspike.metrics.calibration import (
+    brier,
+    decided_confidence,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
 
 N_BINS = 20  # of the calibration error, as the BiSNN authors'
 
@@ -18,7 +23,7 @@ def quality(probabilities: Tensor, potentials: Tensor, decided: Tensor, labels: 
     """
     right = decided == labels
     raw = torch.softmax(potentials.double(), 1)
-    confidence, unscaled = (p.gather(1, decided[:, None])[:, 0] for p in (probabilities, raw))
+    confidence, unscaled = (decided_confidence(p, decided) for p in (probabilities, raw))
     return {
         "accuracy": float(right.double().mean()),
         "nll": negative_log_likelihood(probabilities, labels),

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bitspike.coding import SpikeList
-from bitspike.prediction import Prediction
 from bitspike.errors import UsageError
-from bitspike.metrics.accuracy import accuracy
+from bitspike.metrics.correctness import accuracy
+from bitspike.prediction import Prediction
 
 Predict = Callable[[Tensor], Prediction]  # spike times (n, inputs) -> decisions
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.prediction import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
 from bitspike.ops.operators import Operator
+from bitspike.prediction import Prediction
 
 
 @dataclass(frozen=True)

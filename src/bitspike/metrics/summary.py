@@ -7,13 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from bitspike.prediction import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
-from bitspike.metrics.accuracy import accuracy, accuracy_tie_optimistic
-from bitspike.metrics.calibration import brier, expected_calibration_error, negative_log_likelihood
+from bitspike.metrics.calibration import (
+    brier,
+    decided_confidence,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
+from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic
 from bitspike.metrics.energy import Weights, Work, energy_uj
 from bitspike.metrics.spikes import spike_cost
+from bitspike.prediction import Prediction
 
 
 def summarise(
@@ -35,7 +40,7 @@ def summarise(
     latest = int(prediction.decision_time.max())
     if latest > n_steps:
         raise DataError(f"a decision time is {latest}, beyond n_steps = {n_steps}")
-    confidence = prediction.probabilities.gather(1, prediction.labels.long().unsqueeze(1)).squeeze(1)
+    confidence = decided_confidence(prediction.probabilities, prediction.labels)
     cost = spike_cost(prediction)
     return {
         "n": labels.shape[0],

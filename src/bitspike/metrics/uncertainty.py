@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.prediction import Prediction
-from bitspike.metrics.calibration import ece_interval, expected_calibration_error
+from bitspike.metrics.calibration import decided_confidence, ece_interval, expected_calibration_error
 from bitspike.metrics.conformal import prediction_sets, set_figures
 from bitspike.metrics.ood import auroc, entropy, false_positive_rate, least_confidence, mutual_information
 from bitspike.metrics.selective import risk_coverage
+from bitspike.prediction import Prediction
 
 ALPHAS = (0.1, 0.05, 0.01)
 
 
 def decision_figures(prediction: Prediction, labels: Tensor, generator: torch.Generator) -> dict[str, Any]:
     """ece_interval, ece_mass, ece_mass_interval (95 % bootstrap), aurc and eaurc of decisions on `labels` (n,)."""
-    confidence = prediction.probabilities.gather(1, prediction.labels.long().unsqueeze(1)).squeeze(1)
+    confidence = decided_confidence(prediction.probabilities, prediction.labels)
     correct = prediction.labels == labels
     curve = risk_coverage(confidence, correct)
     return {

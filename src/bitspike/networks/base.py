@@ -89,8 +89,8 @@ class Network(nn.Module):
         return self.temperature.device
 
     @property
-    def implementation(self) -> str:
-        """The back end in use: native, reference, or torch where there are no kernels."""
+    def implementation(self) -> backends.Backend:
+        """The back end in use; the reference is plain PyTorch."""
         return backends.resolve(self.backend, self.device)
 
     @torch.no_grad()

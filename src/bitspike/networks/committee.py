@@ -14,6 +14,7 @@ from bitspike.errors import UsageError
 from bitspike.metrics.calibration import fit_temperature
 from bitspike.networks.base import LayerFacts, Network
 from bitspike.networks.posterior import draw
+from bitspike.ops.backend import Backend
 from bitspike.packed import average as arithmetic
 from bitspike.packed.average import LEAST, Average
 from bitspike.packed.committee import CommitteePacked
@@ -43,7 +44,7 @@ class _Together(Network):
         self.decides = like.decides
 
     @property
-    def implementation(self) -> str:
+    def implementation(self) -> Backend:
         """That of the networks."""
         return self.parts[0].implementation
 

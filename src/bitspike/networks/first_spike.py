@@ -29,6 +29,7 @@ from bitspike.networks.decision import (
     sweep,
 )
 from bitspike.ops import first_spike as ops
+from bitspike.ops.backend import Backend
 from bitspike.ops.operators import Dense
 from bitspike.packed.first_spike.network import FirstSpikePacked, from_weights
 from bitspike.packed.weights import snap
@@ -97,8 +98,8 @@ class FirstSpikeNetwork(Network):
         return READ
 
     @property
-    def implementation(self) -> str:
-        """Native kernels work on float32; `auto` takes the reference for other types, a named one raises `BackendError`."""
+    def implementation(self) -> Backend:
+        """Native kernels work on float32; for other types `auto` takes the reference, `native` raises `BackendError`."""
         chosen = super().implementation
         if self.latents[0].dtype == torch.float32 or chosen != "native":
             return chosen
@@ -184,7 +185,7 @@ class FirstSpikeNetwork(Network):
     def start_thresholds(
         self, sample: Tensor, p0: float, theta_out: float, generator: torch.Generator
     ) -> None:
-        """Hidden thresholds at the (1 - p0) quantile of max_t V over coded inputs, at least 0; outputs at `theta_out`."""
+        """Hidden thresholds at the (1 - p0) quantile of max_t V over inputs, at least 0; outputs at `theta_out`."""
         kernels = ops.implementation(self.implementation)
         spikes = kernels.sort_times(sample, self.n_steps)
         binary = self.synapse.one_bit

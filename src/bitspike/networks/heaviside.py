@@ -3,9 +3,9 @@
 Hidden layer:  h_j = [alpha * sum_i b_ij x_i > theta],  x_i = I_i / 255 in the first layer, b = sgn(w), sgn(0) = +1.
 Output:        o_k = alpha * sum_j b_jk h_j;  the decision is the largest o_k, ties to the lowest index.
 
-The gradient of the step is 1 where |z| <= 1 and 0 elsewhere, z = alpha * sum_i b_ij x_i - theta. Every sum is an integer
-that float32 holds exactly, so the network is the integer test U_j = sum_i b_ij I_i > 255 * theta / alpha whatever the
-order of the additions. S4NN and BS4NN specification, section 13.
+The gradient of the step is 1 where |z| <= 1 and 0 elsewhere, z = alpha * sum_i b_ij x_i - theta. Every sum is an
+integer that float32 holds exactly, so the network is the integer test U_j = sum_i b_ij I_i > 255 * theta / alpha
+whatever the order of the additions. S4NN and BS4NN specification, section 13.
 """
 
 from __future__ import annotations
@@ -74,11 +74,6 @@ class HeavisideNetwork(Network):
         )
         self.log_alphas = nn.ParameterList(torch.tensor(-0.5 * math.log(op.n_in)) for op in self.operators)
         self.thetas = nn.ParameterList(torch.zeros(()) for _ in self.operators[:-1])
-
-    @property
-    def implementation(self) -> str:
-        """Plain torch: one matrix product per layer."""
-        return "torch"
 
     def signs(self, layer: int) -> Tensor:
         """Weights of a layer, +1 or -1, `(n_in, n_out)` float32, differentiable in the latents."""

@@ -142,6 +142,12 @@ class LIFNetwork(Network):
             signal = result.spikes
         return first, results
 
+    @property
+    def _level(self) -> float:
+        """The current of one grey level over a weight of 1."""
+        assert isinstance(self.coding, Direct)
+        return self.coding.rate / 255
+
     @torch.no_grad()
     def current(self, layer: int, signal: Signal, inputs: Any) -> Tensor:
         """I(t) of a layer's neurons, `(batch, n_steps, n)`, as decisions are made: that of still images is exact.
@@ -153,7 +159,7 @@ class LIFNetwork(Network):
         if not isinstance(signal, Current):
             return reference.input_current(op, signal, weight)
         weight64 = None if weight is None else weight.double()
-        current: Tensor = reference.apply(op, inputs.double(), weight64) * (self.coding.rate / 255)
+        current: Tensor = reference.apply(op, inputs.double(), weight64) * self._level
         return current.float()[:, None].expand(-1, signal.n_steps, -1)
 
     @torch.no_grad()

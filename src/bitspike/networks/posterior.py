@@ -7,6 +7,7 @@ import dataclasses
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from bitspike.errors import UsageError
 from bitspike.networks.base import Network
@@ -27,8 +28,13 @@ def mode(network: N) -> N:
 
 def decided(network: Network) -> float:
     """Mean |tanh(latent)| over all synapses: 1 where every weight is certain, 0 where all are coin tosses."""
-    values = torch.cat([latent.detach().flatten() for latent in network.latents])
+    values = torch.cat([latent.detach().flatten() for latent in _latents(network)])
     return float(values.tanh().abs().mean())
+
+
+def _latents(network: Network) -> list[Tensor]:
+    """What `weights` names latents.K, in order."""
+    return [parameter for name, parameter in network.named_parameters() if name.startswith("latents.")]
 
 
 @torch.no_grad()
@@ -39,6 +45,6 @@ def _fixed(network: N, generator: torch.Generator | None) -> N:
         )
     result = copy.deepcopy(network)
     result.synapse = dataclasses.replace(network.synapse, kind="binary", clip=None)
-    for latent in result.latents:
+    for latent in _latents(result):
         latent.copy_(sign_straight_through(latent) if generator is None else bernoulli(latent, generator))
     return result

@@ -58,7 +58,7 @@ def quantile_field(pairs: Quantiles) -> dict[str, Any]:
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse what is no share of errors."""
+    """Refuse, with `UsageError`, what is not a share of errors."""
     if not 0 < alpha < 1:
         raise UsageError(f"alpha is {alpha}; it is the share of answers that may be wrong, between 0 and 1")
 
@@ -80,7 +80,10 @@ def threshold_for(pairs: Quantiles, alpha: float) -> float:
     return known[-1]
 
 
-def sets(probabilities: Array, threshold: float) -> Array:
-    """The classes with 1 - p <= threshold, in float64, bool `(n, classes)`; a set can be empty."""
+def sets(probabilities: Array, threshold: float | Array) -> Array:
+    """The classes with 1 - p <= threshold, in float64, bool of the shape of `probabilities`; a set can be empty.
+
+    `probabilities` `(..., classes)`; `threshold` a number, or an array that is spread over `probabilities`.
+    """
     within: Array = 1 - probabilities.astype(np.float64) <= threshold
     return within

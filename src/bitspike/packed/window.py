@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from bitspike.errors import DataError, UsageError
 from bitspike.packed.base import Packed
 from bitspike.packed.decisions import Array
 from bitspike.packed.images import as_images
-
-if TYPE_CHECKING:
-    from bitspike.contracts import Coding
 
 MAX_STEPS = 32767
 MAX_WIDTH = 2**24 - 1
@@ -53,7 +50,7 @@ class WindowPacked(Packed):
     or without a coding, the input is a `SpikeList`; such a coding of images makes it from uint8 rows.
     """
 
-    coding: Coding | Any
+    coding: Any  # a `bitspike.contracts.Coding`, or None
 
     def check_window(self) -> None:
         """Refuse, with `UsageError`, a window that is none, or is not that of the coding."""

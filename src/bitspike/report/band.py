@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 
 from bitspike.data.synthetic import TRAINED
+from bitspike.metrics.catalog import CATALOG
 from bitspike.report.record import RunRecord
-from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_svg
+from bitspike.report.svg import BLUE, GRAY, GREEN, INK, ORANGE, new_figure, style, to_svg
 
 
 def band(run: RunRecord) -> str | None:
@@ -27,9 +27,10 @@ def band(run: RunRecord) -> str | None:
             members = run.arrays["members"].astype(float)
             spread = members.std(axis=1, ddof=1)
             low, high = members.min(axis=1), members.max(axis=1)
-            faint: dict[str, Any] = {"color": BLUE, "linewidth": 0}
-            axes.fill_between(x, mean - 2 * spread, mean + 2 * spread, alpha=0.2, label="± 2 sd", **faint)
-            axes.fill_between(x, low, high, alpha=0.25, label="members' range", **faint)
+            sides = mean - 2 * spread, mean + 2 * spread
+            axes.fill_between(x, *sides, alpha=0.2, label="± 2 sd", color=BLUE, linewidth=0)
+            axes.plot(x, low, color=GREEN, linewidth=0.7, label="members' range")
+            axes.plot(x, high, color=GREEN, linewidth=0.7)
         axes.plot(x, run.arrays["labels"], color=INK, linestyle="--", linewidth=1.2, label="truth")
         axes.plot(x, mean, color=BLUE, label="prediction")
         if run.has("points_train_x", "points_train_targets"):
@@ -44,7 +45,7 @@ def band_rows(run: RunRecord) -> list[tuple[str, list[float | None]]]:
     """Rows of figures, each for all of x, where there are training data, and in the gaps."""
     e = run.evaluation
     rows = [
-        ("RMSE", [e.get("rmse"), e.get("rmse_trained"), e.get("rmse_gaps")]),
-        ("spread of members", [e.get("spread"), e.get("spread_trained"), e.get("spread_gaps")]),
+        (CATALOG["rmse"].label, [e.get("rmse"), e.get("rmse_trained"), e.get("rmse_gaps")]),
+        (CATALOG["spread"].label, [e.get("spread"), e.get("spread_trained"), e.get("spread_gaps")]),
     ]
     return [(name, values) for name, values in rows if any(value is not None for value in values)]

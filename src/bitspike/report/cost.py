@@ -16,26 +16,31 @@ def energy(run: RunRecord) -> dict[str, Any] | None:
         return None
     work = Work(e["synops"], e.get("input_macs", 0.0), e.get("neuron_updates", 0.0))
     n_macs = n_synapses(run.widths) if run.widths else None
-    if run.layers:
-        n_macs = sum(layer["synapses"] for layer in run.layers if layer.get("weights"))
+    if n_macs is None and run.layers:
+        n_macs = sum(layer.get("synapses", 0) for layer in run.layers if layer.get("weights")) or None
     return energy_table(work, _weights(run), n_macs, spiking=run.spiking)
 
 
 def _weights(run: RunRecord) -> Weights:
-    return "real" if run.part("weights", "kind") == "real" else "binary"
+    return "real" if run.kind("weights") == "real" else "binary"
 
 
 def own_footprint(run: RunRecord, weights: Weights) -> Footprint | None:
-    """Weights and thresholds of one network; spike trains have one threshold per layer, spike response neurons none."""
+    """Weights and thresholds of one network, as its widths or its layers say; None where they say nothing."""
     if run.widths is not None:
         return footprint(run.widths, weights)
-    if not run.layers:
-        return None
     n_weights = sum(layer.get("weights", 0) for layer in run.layers)
-    n_thresholds = len(run.layers) - 1 if run.trains else 0
+    if not n_weights:
+        return None
+    n_thresholds = sum(_count(layer.get("threshold")) for layer in run.layers)
     return Footprint(
         n_weights, n_weights * (1 if weights == "binary" else 32), n_thresholds, n_thresholds * 32
     )
+
+
+def _count(thresholds: Any) -> int:
+    """How many thresholds a layer has: none, one for all its neurons, or a list of them."""
+    return 0 if thresholds is None else len(thresholds) if isinstance(thresholds, list) else 1
 
 
 def size(run: RunRecord) -> list[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from bitspike.metrics import bootstrap_interval
+from bitspike.metrics.catalog import CATALOG
 from bitspike.report.cost import in_bytes, own_footprint
 from bitspike.report.record import RunRecord
 
@@ -15,36 +16,39 @@ def headline(run: RunRecord) -> list[Card]:
     """The figures on top: title, value and a line that puts the value into proportion."""
     e, cards = run.evaluation, []
 
-    def add(title: str, key: str, shown: str, note: str = "") -> None:
+    def add(key: str, note: str = "") -> None:
         if e.get(key) is not None:
-            cards.append({"title": title, "value": shown.format(e[key]), "note": note})
+            metric = CATALOG[key]
+            cards.append({"title": metric.per(run.noun), "value": metric.text(e[key]), "note": note})
 
-    add("Accuracy", "accuracy", "{:.2%}", _interval(run))
+    add("accuracy", _interval(run))
     if run.regression:
-        add("Root mean square error", "rmse", "{:.4f}", _in_gaps(run, "rmse"))
-        add("Spread of the members", "spread", "{:.4f}", _in_gaps(run, "spread"))
+        add("rmse", _in_gaps(run, "rmse"))
+        add("spread", _in_gaps(run, "spread"))
     if run.trains or not run.windowed:
         note = "label among the largest counts" if run.trains else "the papers' rule; needs the label"
-        add("Tie-optimistic", "accuracy_tie_optimistic", "{:.2%}", note)
-    add("Calibration error", "ece", "{:.2%}", f"NLL {e['nll']:.3f}" if e.get("nll") is not None else "")
+        add("accuracy_tie_optimistic", note)
+    nll = CATALOG["nll"]
+    add("ece", f"{nll.label} {nll.text(e['nll'])}" if e.get("nll") is not None else "")
     if e.get("model_bytes"):
-        cards.append({"title": "Model file", "value": in_bytes(e["model_bytes"]), "note": _smaller(run)})
-    add(
-        "Confidence far from the data",
-        "far_confidence",
-        "{:.1%}",
-        "mean, 0.15 or more from any training point",
-    )
+        cards.append(
+            {
+                "title": CATALOG["model_bytes"].label,
+                "value": in_bytes(e["model_bytes"]),
+                "note": _smaller(run),
+            }
+        )
+    add("far_confidence", "0.15 or more from any training point; near 50 % is good")
     silent = f"{e['silent']:.2%} of {run.noun}s silent" if e.get("silent") is not None else ""
     if run.timed:
-        add("Decision time", "decision_time", "{:.1f}", f"of {run.n_steps} steps; {silent}".rstrip("; "))
-        add("Spikes per image", "spikes", "{:,.0f}", "input and hidden, until the decision")
+        add("decision_time", f"of {run.n_steps} steps; {silent}".rstrip("; "))
+        add("spikes", "input and hidden, until the decision")
     if run.windowed:
-        note = silent if run.trains else "the mean readout decides"
+        note = silent if run.trains else "all of it decides"
         cards.append({"title": "Window", "value": f"{run.n_steps} steps", "note": note})
         which = "hidden; the input is a current" if e.get("input_macs") else "input and hidden"
         which += f" of {run.n_members} networks" if run.n_members > 1 else ""
-        add(f"Spikes per {run.noun}", "spikes", "{:,.0f}", f"{which}, in the whole window")
+        add("spikes", f"{which}, in the whole window")
     extra = [
         f"{e[key]:,.0f} {what}"
         for key, what in (
@@ -53,10 +57,12 @@ def headline(run: RunRecord) -> list[Card]:
         )
         if e.get(key)
     ]
-    add("Synaptic operations", "synops", "{:,.0f}", "; ".join([f"additions per {run.noun}", *extra]))
+    add("synops", "; ".join(["additions", *extra]))
     if e.get("energy_uj"):
         energy = f"{e['energy_uj']:.3g} µJ" if e["energy_uj"] >= 0.1 else f"{e['energy_uj'] * 1000:.3g} nJ"
-        cards.append({"title": f"Energy per {run.noun}", "value": energy, "note": "estimated, see below"})
+        cards.append(
+            {"title": CATALOG["energy_uj"].per(run.noun), "value": energy, "note": "estimated, see below"}
+        )
     return cards
 
 

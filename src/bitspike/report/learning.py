@@ -47,7 +47,8 @@ def firing_per_epoch(epochs: Sequence[dict[str, Any]], n_hidden: int) -> str | N
         figure = new_figure()
         axes = figure.add_subplot()
         for layer in range(rates.shape[1]):
-            name = f"hidden {layer + 1}" if layer < n_hidden else "output"
+            number = f" {layer + 1}" if n_hidden > 1 else ""
+            name = f"hidden{number}" if layer < n_hidden else "output"
             colour = _CYCLE[layer % len(_CYCLE)]
             axes.plot(x, rates[:, layer], color=colour, marker="o", markersize=2.5, label=name)
         axes.set_ylim(0, max(1e-3, 1.08 * float(np.nanmax(rates))))
@@ -81,13 +82,17 @@ def _curve(
         figure = new_figure()
         axes = figure.add_subplot()
         axes.plot(x, y, color=colour, marker="o", markersize=2.5)
-        axes.set_ylim(bottom=0 if min(y) >= 0 else None, top=top)
+        room = 0.08 * (max(y) - min(0.0, *y)) or 0.1
+        axes.set_ylim(min(0.0, min(y) - room) if min(y) < 0 else 0.0, top or max(y) + room)
         _epochs(axes, label)
         return to_svg(figure, name, title)
 
 
 def tasks_per_epoch(epochs: Sequence[dict[str, Any]], tasks: Sequence[str], planned: int) -> str | None:
-    """Validation accuracy on each of the `tasks` that share the `planned` epochs in turn; dotted: the next."""
+    """Validation accuracy on each of the `tasks` that share the `planned` epochs in turn; dotted: the next.
+
+    `tasks` say which classes they are of.
+    """
     curves = [_series(epochs, f"validation_task_{task}") for task in range(1, len(tasks) + 1)]
     if not any(len(x) for x, _ in curves):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,26 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bitspike.files import write_atomically
 from bitspike.metrics import accuracy_over_time
+from bitspike.metrics.catalog import CATALOG
 from bitspike.metrics.quality import N_BINS
 from bitspike.report import figures, learning, reliability, uncertainty
 from bitspike.report.band import band, band_rows
 from bitspike.report.cost import energy, size
 from bitspike.report.headline import correct_ones, headline
+from bitspike.report.older import kind_of
 from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
 from bitspike.report.record import RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
-from bitspike.files import write_atomically
 
 _SHOWN_ELSEWHERE = (
     "robustness", "threshold_sweep", "calibration.sweep", "layers", "uncertainty.conformal_thresholds",
 )  # fmt: skip
+
+
+_SECTION = re.compile(r'<section id="([^"]+)">\s*<h2>(.*?)</h2>')
 
 
 def write_report(run_dir: Path) -> Path:
@@ -47,14 +53,13 @@ def render(run: RunRecord) -> str:
     return environment.get_template("page.html.j2").render(
         name=str(run.experiment.get("name", run.path.name)),
         subtitle=_subtitle(run),
+        origin=_origin(run),
+        contents=_contents,
+        catalog=CATALOG,
         cards=headline(run),
         training=_training(run),
         learning=_learning(run),
-        tasks=_svgs(
-            learning.tasks_per_epoch(
-                run.epochs, run.part("training", "tasks") or (), run.part("training", "epochs") or 0
-            )
-        ),
+        tasks=_svgs(learning.tasks_per_epoch(run.epochs, _tasks(run), run.part("training", "epochs") or 0)),
         errors=_errors(run),
         reliability={kind: _svgs(*parts) for kind, parts in reliability.diagrams(run).items()},
         modes=reliability.rows(run),
@@ -65,7 +70,7 @@ def render(run: RunRecord) -> str:
         outside=uncertainty.ood_rows(run),
         conformal=uncertainty.conformal_rows(run),
         early=uncertainty.early_rows(run),
-        early_figure=_svgs(uncertainty.early_figure(run)),
+        early_figures=_svgs(*uncertainty.early_figures(run)),
         surfaces=surfaces(run),
         band=_svgs(band(run)),
         band_rows=band_rows(run),
@@ -77,7 +82,7 @@ def render(run: RunRecord) -> str:
         noun=run.noun,
         membranes=_svgs(*membranes(run)) if run.trains else [],
         histograms=_svgs(count_histograms(run)),
-        layers=run.layers if any("mean_count" in layer for layer in run.layers) else [],
+        layers=_layers(run),
         time=_time(run),
         robustness=_robustness(run),
         sweep=_sweep(run),
@@ -102,7 +107,7 @@ def flatten(tree: Any, leave_out: tuple[str, ...] = (), prefix: str = "") -> lis
         if key == "kind" and prefix:
             part = prefix.rstrip(".").split(".")[-1]
             if str(value).lower() != part:
-                rows.insert(0, (prefix.rstrip("."), str(value)))
+                rows.insert(0, (prefix.rstrip("."), str(kind_of(value))))
         elif isinstance(value, dict):
             rows += flatten(value, leave_out, f"{name}.")
         elif isinstance(value, list):
@@ -122,12 +127,54 @@ def _subtitle(run: RunRecord) -> str:
     parts = [
         run.part("data", "name"),
         shape,
-        f"{run.part('weights', 'kind')} weights" if run.part("weights", "kind") else None,
+        f"{run.kind('weights')} weights" if run.kind("weights") else None,
         f"{run.n_steps} steps" if run.n_steps else None,
         f"seed {run.part('seed')}" if run.part("seed") is not None else None,
         f"{run.evaluation['n']:,} test {run.noun}s" if run.evaluation.get("n") else None,
     ]
     return " · ".join(str(part) for part in parts if part)
+
+
+def _origin(run: RunRecord) -> list[str]:
+    """When the run began, its folder, and what is to be known of its data."""
+    started, note = (
+        str(run.manifest.get("started", ""))[:16].replace("T", " "),
+        str(run.data.get("note") or ""),
+    )
+    parts = [started, f"run folder {run.path.resolve().name}", f"data: {note}" if note else ""]
+    return [part for part in parts if part]
+
+
+def _contents(body: str) -> list[tuple[str, Markup]]:
+    """Address and title of every section of a page."""
+    return [(name, Markup(title)) for name, title in _SECTION.findall(body)]
+
+
+def _tasks(run: RunRecord) -> list[str]:
+    """The classes of each task, by name."""
+    tasks = [[int(label) for label in task.split(",")] for task in run.part("training", "tasks") or ()]
+    return [", ".join(run.class_name(label) for label in task) for task in tasks]
+
+
+def _layers(run: RunRecord) -> list[dict[str, Any]]:
+    """Rows about the layers: their `title`, `cells` of what they are and of what they `did`, where that was counted."""
+    if not any("mean_count" in layer for layer in run.layers):
+        return []
+    return [
+        {
+            "title": run.layer_title(index),
+            "cells": [f"{layer[key]:,}" if key in layer else "–" for key in ("neurons", "weights", "synapses")],
+            "did": [
+                shown.format(layer[key]) if key in layer else "–"
+                for key, shown in (
+                    ("mean_count", "{:.3g}"), ("rate", "{:.3g}"), ("silent", "{:.1%}"), ("never", "{:.1%}"),
+                )
+            ]
+            if "mean_count" in layer
+            else [],
+        }
+        for index, layer in enumerate(run.layers)
+    ]  # fmt: skip
 
 
 def _training(run: RunRecord) -> list[tuple[str, str]]:
@@ -166,15 +213,23 @@ def _errors(run: RunRecord) -> dict[str, Any] | None:
     wrong = counts * (1 - np.eye(n, dtype=int))
     rows = [
         {
-            "label": label,
+            "label": run.class_name(label, 28),
             "images": int(row.sum()),
             "accuracy": float(row[label] / row.sum()),
-            "mistaken": f"{wrong[label].argmax()} ({wrong[label].max():,})" if wrong[label].any() else "–",
+            "mistaken": f"{run.class_name(int(wrong[label].argmax()), 28)} ({wrong[label].max():,})"
+            if wrong[label].any()
+            else "–",
         }
         for label, row in enumerate(counts)
         if row.any()
     ]
-    return {"matrix": Markup(figures.confusion_matrix(counts)), "rows": rows}
+    names = [run.class_name(label) for label in range(n)]
+    return {
+        "matrix": Markup(figures.confusion_matrix(counts, names)),
+        "rows": rows,
+        "named": run.named,
+        "few": n <= 3,
+    }
 
 
 def _time(run: RunRecord) -> list[Markup]:
@@ -183,19 +238,21 @@ def _time(run: RunRecord) -> list[Markup]:
         return []
     times = run.arrays["decision_time"].astype(np.int64)
     curve = accuracy_over_time(torch.from_numpy(times), correct, n_steps)
-    return _svgs(figures.over_time(curve), figures.decision_times(times, correct.numpy(), n_steps))
+    return _svgs(
+        figures.over_time(curve, run.noun), figures.decision_times(times, correct.numpy(), n_steps, run.noun)
+    )
 
 
 def _robustness(run: RunRecord) -> list[Markup]:
     curves = run.evaluation.get("robustness") or {}
     labels = {
-        "jitter": "each spike moved by up to ± steps",
+        "jitter": "each spike moved by up to ± so many steps",
         "deletion": "share of input spikes lost",
         "noise": "standard deviation of the noise added to pixels, 1: full intensity",
     }
-    return _svgs(
-        *(figures.robustness(name, curves[name], labels[name]) for name in labels if curves.get(name))
-    )
+    curves = {name: curves[name] for name in labels if curves.get(name)}
+    lowest = min((accuracy for points in curves.values() for _, accuracy in points), default=0.0)
+    return _svgs(*(figures.robustness(name, points, labels[name], lowest) for name, points in curves.items()))
 
 
 def _sweep(run: RunRecord) -> Markup | None:

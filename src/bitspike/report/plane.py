@@ -9,6 +9,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import PercentFormatter
 
 from bitspike.report.record import Array, RunRecord
@@ -17,13 +19,8 @@ from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_s
 
 # Blue and orange differ to every kind of colour-blind eye; between them the page shows through.
 _CLASSES = LinearSegmentedColormap.from_list("classes", [(0, ORANGE), (0.5, f"{GRAY}00"), (1, BLUE)])
+_HEIGHT = 4.55  # inches, with a strip of colours and a legend below
 _EXTENT = (0.0, 1.0, 0.0, 1.0)
-_WORDS = {
-    "network": "the network",
-    "map": "the mode",
-    "ensemble": "fresh draws",
-    "committee": "the committee",
-}
 
 
 def surfaces(run: RunRecord) -> list[dict[str, Any]]:
@@ -44,7 +41,7 @@ def _figures(run: RunRecord, name: str) -> list[str]:
     confidence = np.maximum(p, 1 - p)
     who = WAYS.get(name, name)
     found = [
-        _plane(p, f"probability of class 1: {who}", f"probability-{name}", _CLASSES, (0, 1), run),
+        _plane(p, f"probability of {_second(run)}: {who}", f"probability-{name}", _CLASSES, (0, 1), run),
         _plane(confidence, f"confidence: {who}", f"confidence-{name}", "cividis", (0.5, 1), run, p),
     ]
     if run.has(f"surface_{name}_information"):
@@ -53,6 +50,10 @@ def _figures(run: RunRecord, name: str) -> list[str]:
         title = "disagreement of members, in bits"
         found.append(_plane(bits, title, f"disagreement-{name}", "cividis", ends, run, p))
     return found
+
+
+def _second(run: RunRecord) -> str:
+    return f"“{run.class_name(1)}”" if run.named else "class 1"
 
 
 def _plane(
@@ -66,9 +67,9 @@ def _plane(
 ) -> str:
     """`values` (rows of y, columns of x) as an image, the decision border, and, without `border`, all the points."""
     with style():
-        figure = new_figure(3.6, 4.1)
+        figure = new_figure(3.6, _HEIGHT)
         figure.set_layout_engine("none")  # all of them alike
-        axes = figure.add_axes((0.09, 0.17, 0.85, 0.85 * 3.6 / 4.1))
+        axes = figure.add_axes((0.09, 1.06 / _HEIGHT, 0.85, 0.85 * 3.6 / _HEIGHT))
         pixels = _pixels(values, colours, ends)
         axes.imshow(pixels, extent=_EXTENT, origin="lower", interpolation="none")
         at = (np.arange(len(values)) + 0.5) / len(values)
@@ -78,6 +79,10 @@ def _plane(
             axes.contour(at, at, smooth, levels=[0.5], colors=[ink], linewidths=1.0)
         if border is None:
             _points(axes, run)
+        figure.legend(
+            handles=_legend(run, border is None), loc="lower center", ncols=2, fontsize=8, borderaxespad=0.1,
+            handletextpad=0.4, columnspacing=1.2, labelspacing=0.25,
+        )  # fmt: skip
         axes.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.set_title(title, fontsize=9)
         axes.set_xticks([0, 0.5, 1])
@@ -103,7 +108,7 @@ def _pixels(values: Array, colours: Any, ends: tuple[float, float]) -> Array:
 
 def _scale(figure: Figure, colours: Any, ends: tuple[float, float]) -> None:
     """A strip of the colours with the values they stand for."""
-    strip = figure.add_axes((0.09, 0.08, 0.85, 0.03))
+    strip = figure.add_axes((0.09, 0.68 / _HEIGHT, 0.85, 0.12 / _HEIGHT))
     ramp = _pixels(np.linspace(*ends, 128)[None], colours, ends)
     strip.imshow(ramp, extent=(*ends, 0, 1), aspect="auto", origin="lower", interpolation="none")
     strip.set_yticks([])
@@ -128,6 +133,26 @@ def _points(axes: Axes, run: RunRecord) -> None:
             *train[labels == label].T, marker, color=colour, markersize=3.4, markeredgecolor=INK,
             markeredgewidth=0.5, linestyle="none",
         )  # fmt: skip
+
+
+def _legend(run: RunRecord, points: bool) -> list[Line2D]:
+    """What the marks of a plane stand for: the border and, with `points`, training and test points."""
+    if not points:
+        return [Line2D([], [], color="#ffffff", path_effects=[Stroke(linewidth=2.6, foreground=GRAY), Normal()],
+                       linewidth=1.2, label="both classes are equally likely")]  # fmt: skip
+    mark: dict[str, Any] = {
+        "linestyle": "none",
+        "markeredgecolor": INK,
+        "markeredgewidth": 0.5,
+        "markersize": 4,
+    }
+    names = [run.class_name(number) if run.named else f"class {number}" for number in (0, 1)]
+    return [
+        Line2D([], [], marker="o", color=ORANGE, label=f"training: {names[0]}", **mark),
+        Line2D([], [], marker="s", color=BLUE, label=f"training: {names[1]}", **mark),
+        Line2D([], [], marker="_", color=INK, linestyle="none", markersize=4, label="test point"),
+        Line2D([], [], marker="x", color=INK, linestyle="none", markersize=4, label="decided wrongly"),
+    ]
 
 
 def _dots(axes: Axes, points: Array) -> None:

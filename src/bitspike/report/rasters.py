@@ -1,21 +1,21 @@
-"""Spike rasters of example images: the picture, its input, hidden and output spikes, and the decision."""
+"""Spike rasters of neurons that fire at most once: the picture, input, hidden and output spikes, and the decision."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from bitspike.report.examples import choose, name_outputs, picture_of, show_picture, title, verdict
 from bitspike.report.record import Array, RunRecord
-from bitspike.report.svg import BLUE, GRAY, GREEN, INK, ORANGE, RED, new_figure, step_axis, style, to_svg
+from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, step_axis, style, to_svg
 
-_BANDS = {"input": (0.0, 0.40), "hidden": (0.44, 0.74), "output": (0.78, 1.0)}
-_NEEDED = tuple(
-    f"example_{name}" for name in ("images", "input_times", "output_times", "labels", "predicted")
-)
+_BANDS = {"input": (0.0, 0.30), "hidden": (0.34, 0.56), "output": (0.60, 1.0)}
+_COLOURS = {"input": GRAY, "hidden": BLUE, "output": ORANGE}
+_NEEDED = tuple(f"example_{name}" for name in ("input_times", "output_times", "labels", "predicted"))
 
 
 def spike_rasters(run: RunRecord, most: int = 6) -> list[str]:
-    """One SVG per example image, at most `most`, a third of them wrong decisions where there are such.
+    """One SVG per example, at most `most`, a third of them wrong decisions where there are such.
 
     Empty where the run has no examples or no spikes.
     """
@@ -24,62 +24,55 @@ def spike_rasters(run: RunRecord, most: int = 6) -> list[str]:
     return [_raster(run, index, run.n_steps) for index in choose(run, most)]
 
 
-def choose(run: RunRecord, most: int) -> list[int]:
-    """Numbers of `most` examples, a third of them wrong decisions where there are such."""
-    right = run.arrays["example_labels"] == run.arrays["example_predicted"]
-    wrong = np.flatnonzero(~right)[: most // 3]
-    return [int(index) for index in (*np.flatnonzero(right)[: most - len(wrong)], *wrong)]
-
-
 def _raster(run: RunRecord, index: int, n_steps: int) -> str:
-    example = {
-        name.removeprefix("example_"): array[index]
-        for name, array in run.arrays.items()
-        if "example_" in name
+    times: dict[str, Array] = {
+        band: run.arrays[f"example_{band}_times"][index]
+        for band in _BANDS
+        if run.has(f"example_{band}_times")
     }
-    label, decision = int(example["labels"]), int(example["predicted"])
-    verdict, colour = ("correct", GREEN) if label == decision else ("wrong", RED)
-    end = int(example["output_times"].min())
+    label, decision, colour, word = verdict(run, index)
+    end = int(times["output"].min())
     with style():
-        figure = new_figure(5.0, 2.9)
-        picture, raster = figure.subplots(1, 2, width_ratios=(1, 2.9))
-        picture.imshow(example["images"], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        picture.set_axis_off()
-        picture.set_title(f"label {label}\ndecision {decision}", fontsize=9, color=colour)
-        _dots(raster, example["input_times"], n_steps, end, "input", GRAY)
-        if "hidden_times" in example:
-            _dots(raster, example["hidden_times"], n_steps, end, "hidden", BLUE)
-        _dots(raster, example["output_times"], n_steps, end, "output", ORANGE)
+        figure = new_figure(5.0, 3.3)
+        left, raster = figure.subplots(1, 2, width_ratios=(1, 2.9))
+        left.set_axis_off()
+        left.set_title(title(run, label, decision), fontsize=9, color=colour)
+        picture = picture_of(run, index)
+        if picture is not None:
+            show_picture(left, picture)
+        for band, when in times.items():
+            _dots(raster, when, n_steps, end, band, _COLOURS[band])
+        heights = _heights("output", len(times["output"]))
         if end < n_steps:
-            y = _heights("output", len(example["output_times"]))[decision]
             raster.axvline(end, color=INK, linewidth=0.7, linestyle=":")
-            raster.plot([end], [y], "o", markersize=10, markerfacecolor="none", markeredgecolor=colour)
+            raster.plot(
+                [end], [heights[decision]], "o", markersize=9, markerfacecolor="none", markeredgecolor=colour
+            )
             raster.annotate(
-                f"{decision} at step {end}",
-                (end, y),
-                (8, 0),
+                f"{run.class_name(decision)} at step {end}",
+                (end, heights[decision]),
+                (8, 0) if end <= 0.6 * n_steps else (-8, 0),
                 textcoords="offset points",
                 va="center",
+                ha="left" if end <= 0.6 * n_steps else "right",
                 fontsize=8,
             )
         else:
-            raster.text(
-                n_steps / 2,
-                sum(_BANDS["output"]) / 2,
-                "no output spike",
-                ha="center",
-                va="center",
-                fontsize=8,
-            )
+            middle = sum(_BANDS["output"]) / 2
+            raster.text(n_steps / 2, middle, "no output spike", ha="center", va="center", fontsize=8)
         raster.set(xlim=(-0.02 * n_steps, n_steps * 1.02), ylim=(-0.03, 1.03), xlabel="step")
         raster.set_yticks(
-            [(low + high) / 2 for low, high in _BANDS.values()], list(_BANDS), rotation=90, va="center"
+            [sum(_BANDS[band]) / 2 for band in times],
+            [f"{band}\n{len(when):,}" for band, when in times.items()],
+            fontsize=8,
         )
         raster.tick_params(axis="y", length=0)
+        name_outputs(raster, run, heights, label, decision, colour)
         step_axis(raster, n_steps)
         raster.grid(False)
         silent = ", no output spike" if end >= n_steps else ""
-        alternative = f"Spikes of an image of class {label}, decided {decision} ({verdict}){silent}"
+        names = run.class_name(label), run.class_name(decision)
+        alternative = f"Spikes of one {run.noun} of class {names[0]}, decided {names[1]} ({word}){silent}"
         return to_svg(figure, f"raster-{index}", alternative)
 
 

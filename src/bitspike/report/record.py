@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bitspike.errors import DataError
+from bitspike.report import older
 
 Array = NDArray[Any]
 
+_TRAINS = re.compile(r"example_layer\d+_spikes|layer\d+_histogram")
 _PER_SAMPLE = ("labels", "members", "predicted", "probabilities", "decision_time", "silent", "n_spikes")
 
 
@@ -41,25 +44,34 @@ class RunRecord:
         """Are all these arrays there and not empty?"""
         return all(name in self.arrays and self.arrays[name].size for name in names)
 
-    @property
-    def spiking(self) -> bool:
-        """Do neurons spike? Not in the BNN, which sees pixels all at once."""
-        return bool(self.part("coding", "kind") != "Pixel")
+    def kind(self, *names: str) -> str | None:
+        """The class of a part of the experiment, such as kind("rule"); of an import path the last part."""
+        return older.kind_of(self.part(*names))
 
     @property
-    def trains(self) -> bool:
-        """Do neurons exchange spike trains, and counts decide at the end of the window?"""
-        return bool(self.part("network", "kind") == "LIF")
+    def decides(self) -> str:
+        """When the network answers: "first spike", "window" or "once" (no time at all)."""
+        return str(self.evaluation.get("decides") or older.decides(self.experiment))
+
+    @property
+    def spiking(self) -> bool:
+        """Does deciding take time? Not where a network sees its input all at once."""
+        return self.decides != "once"
 
     @property
     def windowed(self) -> bool:
-        """Does the whole window decide? So it is with spike trains, and with readouts averaged over time."""
-        return self.trains or bool(self.part("network", "kind") == "SRM")
+        """Does the whole window decide?"""
+        return self.decides == "window"
 
     @property
     def timed(self) -> bool:
         """Does the first output spike decide?"""
-        return self.spiking and not self.windowed
+        return self.decides == "first spike"
+
+    @property
+    def trains(self) -> bool:
+        """Did the run keep spike trains of its layers?"""
+        return any(_TRAINS.fullmatch(name) for name in self.arrays)
 
     @property
     def regression(self) -> bool:
@@ -85,12 +97,32 @@ class RunRecord:
         return next((name for name in ("network", mode) if name in self.modes), None)
 
     @property
+    def data(self) -> dict[str, Any]:
+        """What the manifest says about the data; empty without a manifest."""
+        found = self.manifest.get("data")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def noun(self) -> str:
         """What one input is called."""
-        if self.part("data", "name") in ("moons", "regression"):
-            return "point"
-        codings = ("FirstSpike", "Pixel", "Direct", "Poisson", None)
-        return "image" if self.part("coding", "kind") in codings else "recording"
+        return str(self.data.get("noun") or older.noun(self.experiment))
+
+    @property
+    def named(self) -> bool:
+        """Do classes have names that say more than their numbers?"""
+        return any(name != str(number) for number, name in enumerate(self._names))
+
+    def class_name(self, number: int, most: int = 12) -> str:
+        """The name of a class, its number where it has none; cut to `most` characters, the last of them "…" then."""
+        name = self._names[number] if 0 <= number < len(self._names) else ""
+        name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
+        name = name or str(number)
+        return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
+
+    @property
+    def _names(self) -> list[str]:
+        names = self.data.get("classes")
+        return [str(name) for name in names] if isinstance(names, list) else []
 
     @property
     def n_steps(self) -> int | None:
@@ -100,23 +132,19 @@ class RunRecord:
 
     @property
     def layers(self) -> list[dict[str, Any]]:
-        """A network decided by its window, from the input on: `name`, of spike trains `threshold` (not the input's),
-        and what the evaluation found."""
+        """The layers from the input on: `name`, `neurons`, and what the evaluation says, such as `threshold`,
+        `weights`, `synapses` or `mean_count`; empty where a run does not describe them."""
         found: list[dict[str, Any]] = self.evaluation.get("layers") or []
-        names = ["input", *(self.part("network", "hidden") or []), "output"]
-        if self.windowed and not self.trains:
-            names = [
-                name for name in names[:-1] if not str(name).startswith("P")
-            ]  # pooling is part of a layer
-            same = len(found) == len(names)
-            return [{"name": n} | facts for n, facts in zip(names, found, strict=True)] if same else []
-        thresholds = [None, *(self.part("network", "thresholds") or [])]
-        if not self.trains or not len(found) == len(names) == len(thresholds):
-            return []
-        return [
-            {"name": name, "threshold": threshold} | facts
-            for name, threshold, facts in zip(names, thresholds, found, strict=True)
-        ]
+        described = all("name" in layer and "neurons" in layer for layer in found)
+        return found if described else older.layers(self.experiment, found)
+
+    def layer_title(self, index: int) -> str:
+        """What a layer is called in figures: "input", "output", "hidden 2", or a name that says more, as 8C3."""
+        name = str(self.layers[index]["name"])
+        plain = [i for i, layer in enumerate(self.layers) if str(layer["name"]).isdigit()]
+        if index not in plain:
+            return name
+        return "hidden" if len(plain) == 1 else f"hidden {plain.index(index) + 1}"
 
     @property
     def sweep(self) -> list[dict[str, Any]]:
@@ -139,7 +167,9 @@ class RunRecord:
         """Layer widths (inputs, hidden..., classes) of a network without weights that are shared, where the arrays
         tell the outer two."""
         hidden = self.part("network", "hidden")
-        if self.windowed or hidden is None or not self.has("probabilities"):
+        if self.windowed or not isinstance(hidden, list) or not self.has("probabilities"):
+            return None
+        if not all(str(width).isdigit() for width in hidden):
             return None
         if self.has("example_input_times"):
             n_inputs = self.arrays["example_input_times"].shape[1]
@@ -147,21 +177,22 @@ class RunRecord:
             n_inputs = int(np.prod(self.arrays["example_images"].shape[1:]))
         else:
             return None
-        return (n_inputs, *hidden, self.arrays["probabilities"].shape[1])
+        return (n_inputs, *map(int, hidden), self.arrays["probabilities"].shape[1])
 
     @property
     def shape(self) -> tuple[str, ...] | None:
         """The network from inputs to classes, as in 64, 8C3, P2, 10; None where its ends are unknown.
 
-        A network that decides by fixed readouts, as BiSNN's, ends with its last hidden layer.
+        A network whose readouts are fixed, and no layer, ends with its last hidden layer.
         """
-        if self.windowed and not self.trains:
-            hidden = [str(width) for width in self.part("network", "hidden") or ()]
-            return (str(self.layers[0]["neurons"]), *hidden) if self.layers else None
-        if self.layers:
-            hidden = [layer["name"] for layer in self.layers[1:-1]]
-            return (str(self.layers[0]["neurons"]), *hidden, str(self.layers[-1]["neurons"]))
-        return tuple(str(width) for width in self.widths) if self.widths else None
+        if self.widths:
+            return tuple(str(width) for width in self.widths)
+        ends = [str(layer["neurons"]) for layer in self.layers]
+        hidden = [str(width) for width in self.part("network", "hidden") or ()]
+        if not ends or not hidden:
+            return tuple(ends) or None
+        stacked = [width for width in hidden if not width.startswith("P")]
+        return (ends[0], *hidden, *ends[-1:]) if len(ends) > 1 + len(stacked) else (ends[0], *hidden)
 
 
 def read_record(path: Path) -> RunRecord:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 
-from bitspike.metrics import reliability
+from bitspike.metrics import decided_confidence, reliability
 from bitspike.metrics.calibration import Binning
 from bitspike.metrics.quality import N_BINS
 from bitspike.report.record import Array, RunRecord
@@ -37,11 +37,15 @@ def diagrams(run: RunRecord) -> dict[str, list[str]]:
         if run.has(f"{start}_correct", f"{start}_confidence", f"{start}_confidence_raw")
     ]
     if not found and not run.regression and run.has("labels", "predicted", "probabilities"):
-        decided = run.arrays["predicted"].astype(np.int64)[:, None]
-        confidence = np.take_along_axis(run.arrays["probabilities"], decided, axis=1)[:, 0]
-        found = [("network", run.arrays["labels"] == run.arrays["predicted"], confidence, None)]
+        found = [("network", run.arrays["labels"] == run.arrays["predicted"], confidences(run), None)]
     large = len(found) == 1
     return {kind: [_diagram(*parts, kind, large) for parts in found] for kind in BINNINGS if found}
+
+
+def confidences(run: RunRecord) -> Array:
+    """The probability of the decided class of every test input, `(n,)`."""
+    probabilities, decided = (torch.from_numpy(run.arrays[name]) for name in ("probabilities", "predicted"))
+    return np.asarray(decided_confidence(probabilities, decided))
 
 
 def rows(run: RunRecord) -> list[dict[str, Any]]:
@@ -59,7 +63,7 @@ def _diagram(
     """Accuracy against confidence per bin; for bins of equal width also how many decisions each one holds."""
     right = torch.from_numpy(correct.astype(bool))
     with style():
-        figure = new_figure(*((5.0, 4.4) if large else (3.1, 3.5)))
+        figure = new_figure(*((5.0, 4.9) if large else (3.1, 3.6)))
         counted = binning == "width"
         panels = figure.subplots(
             1 + counted, 1, sharex=True, squeeze=False, height_ratios=(3, 1)[: 1 + counted]
@@ -89,18 +93,28 @@ def _diagram(
         )
         axes.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_title(WAYS[name], fontsize=9)
+        axes.set_title(WAYS[name], fontsize=9, loc="left")
         if raw is not None:
-            axes.legend(loc="upper left", handlelength=1.2)
+            axes.legend(
+                loc="lower right",
+                bbox_to_anchor=(1, 1),
+                ncols=2,
+                handlelength=1.2,
+                columnspacing=0.8,
+                borderaxespad=0.1,
+            )
         if counted:
             below = panels[1, 0]
             below.bar(lower, bins.count.numpy(), width * 0.92, align="edge", color=GRAY)
             below.set_yscale("symlog", linthresh=1)
-            below.set_ylim(0, 3 * max(1, int(bins.count.max())))
-            below.set_yticks([])
-            below.tick_params(axis="y", which="both", length=0)
-            below.grid(False)
-            below.set_ylabel("decisions")
+            most = max(1, int(bins.count.max()))
+            below.set_ylim(0, 1.6 * most)
+            tens = [10**power for power in range(7) if 10**power <= 1.6 * most]
+            below.set_yticks([0, *tens[:: 2 if len(tens) > 3 else 1]], minor=False)
+            below.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            below.yaxis.set_minor_locator(NullLocator())
+            below.tick_params(axis="y", labelsize=7)
+            below.set_ylabel("decisions,\nlogarithmic", fontsize=8)
         panels[-1, 0].set_xlabel("confidence")
         panels[-1, 0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         return to_svg(figure, f"reliability-{name}-{binning}", f"Reliability diagram: {WAYS[name]}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
+import warnings
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -20,6 +22,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "bitspike",
     "font.family": "sans-serif",
     "font.size": 9.0,
+    "text.parse_math": False,  # names of classes are text, whatever they hold
     "text.color": INK,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -63,7 +66,10 @@ def step_axis(axes: Axes, n_steps: int) -> None:
 def to_svg(figure: Figure, name: str, label: str) -> str:
     """The figure as an `<svg>` element whose ids begin with `name` and whose text alternative is `label`."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # the browser draws the letters; that matplotlib's own font lacks some of them is of no account
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
@@ -71,7 +77,7 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
     text = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(url\(|xlink:href=")#', rf"\g<1>#{name}-", text)
-    text = text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    text = text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
     return text.replace(INK, "currentColor")
 
 

@@ -6,12 +6,19 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bitspike.report.rasters import choose
+from bitspike.report.examples import (
+    choose,
+    name_outputs,
+    named_classes,
+    picture_of,
+    show_picture,
+    title,
+    verdict,
+)
 from bitspike.report.record import Array, RunRecord
-from bitspike.report.svg import BLUE, GRAY, GREEN, ORANGE, RED, new_figure, step_axis, style, to_svg
+from bitspike.report.svg import BLUE, GRAY, ORANGE, new_figure, step_axis, style, to_svg
 
 _NEEDED = ("example_labels", "example_predicted")
 
@@ -51,7 +58,7 @@ def count_histograms(run: RunRecord) -> str | None:
             last = max(2, int(np.searchsorted(share[1:].cumsum(), 0.995 * share[1:].sum())) + 2)
             colour = _colour(index, len(run.layers))
             panel.bar(np.arange(1, last), share[1:last], width=0.85, color=colour)
-            panel.set_title(f"{layer['name']}: {layer['silent']:.1%} silent", fontsize=9)
+            panel.set_title(f"{run.layer_title(index)}: {layer['silent']:.1%} silent", fontsize=9)
             panel.set_xlabel(f"spikes in the window, mean {layer['mean_count']:.3g}")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
@@ -61,13 +68,15 @@ def count_histograms(run: RunRecord) -> str | None:
 
 
 def _raster(run: RunRecord, index: int, n_steps: int) -> str:
-    label, decision, colour, verdict = _verdict(run, index)
+    label, decision, colour, word = verdict(run, index)
     last = len(run.layers) - 1
     bands = [i for i in range(last + 1) if run.has(f"layer{i}_shown", f"example_layer{i}_spikes")]
     with style():
-        figure = new_figure(5.0, 2.3 + 0.25 * len(bands))
-        raster = _left(figure, run, index, f"label {label}\ndecision {decision}", colour)
-        edges = _edges([1.5 if i == 0 else 1.1 if i == last else 0.8 for i in bands])
+        figure = new_figure(5.0, 2.6 + 0.25 * len(bands))
+        parts: Any = figure.subfigures(1, 2, width_ratios=(1, 2.7))
+        _left(parts[0], run, index)
+        raster = parts[1].subplots()
+        edges = _edges([1.3 if i == 0 else 1.6 if i == last else 0.8 for i in bands])
         for i, (low, high) in zip(bands, edges, strict=True):
             n = len(run.arrays[f"layer{i}_shown"])
             packed = run.arrays[f"example_layer{i}_spikes"][index]
@@ -76,114 +85,93 @@ def _raster(run: RunRecord, index: int, n_steps: int) -> str:
             _dashes(raster, step, heights[neuron], n_steps, _colour(i, last + 1), max(0.5, min(3.0, 60 / n)))
             if i == last:
                 raster.axhline(heights[decision], color=colour, linewidth=0.6, alpha=0.5)
-                place: dict[str, Any] = {
-                    "textcoords": "offset points",
-                    "va": "center",
-                    "fontsize": 8,
-                    "color": colour,
-                }
-                raster.annotate(str(decision), (n_steps, heights[decision]), (3, 0), **place)
+                name_outputs(raster, run, heights, label, decision, colour)
         raster.set(xlim=(0, n_steps), ylim=(-0.02, 1.02), xlabel="step")
-        names = [run.layers[i]["name"] for i in bands]
-        raster.set_yticks([sum(edge) / 2 for edge in edges], names, rotation=90, va="center", fontsize=8)
+        names = [f"{run.layer_title(i)}\n{run.layers[i]['neurons']:,}" for i in bands]
+        raster.set_yticks([sum(edge) / 2 for edge in edges], names, fontsize=8)
         raster.tick_params(axis="y", length=0)
         step_axis(raster, n_steps)
         raster.grid(False)
-        alternative = f"Spikes of all layers for an input of class {label}, decided {decision} ({verdict})"
+        classes = run.class_name(label), run.class_name(decision)
+        alternative = (
+            f"Spikes of all layers for an input of class {classes[0]}, decided {classes[1]} ({word})"
+        )
         return to_svg(figure, f"raster-{index}", alternative)
 
 
-def _left(figure: Figure, run: RunRecord, index: int, title: str, colour: str) -> Axes:
-    """The picture, where there is one, above the counts of the output neurons; returns the axes to the right."""
+def _left(left: Any, run: RunRecord, index: int) -> None:
+    """The picture, where there is one, above the counts of the output neurons."""
     counts = run.arrays[f"example_layer{len(run.layers) - 1}_counts"][index]
-    parts: Any = figure.subfigures(1, 2, width_ratios=(1, 2.7))
-    left, right = parts
-    picture = _picture(run, index)
+    label, decision, colour, _ = verdict(run, index)
+    picture = picture_of(run, index)
     if picture is None:
-        bars = left.subplots()
-        bars.set_title(title, fontsize=9, color=colour)
+        top = bars = left.subplots()
     else:
-        above, bars = left.subplots(2, 1, height_ratios=(1.5, 1))
-        above.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        above.set_axis_off()
-        above.set_title(title, fontsize=9, color=colour)
-    decision = int(run.arrays["example_predicted"][index])
-    colours = [colour if i == decision else ORANGE for i in range(len(counts))]
-    bars.bar(np.arange(len(counts)), counts, color=colours, width=0.8)
-    bars.set_ylim(0, max(1, int(counts.max())) * 1.25)
-    bars.text(decision, counts[decision], str(counts[decision]), ha="center", va="bottom", fontsize=7)
-    bars.set_xticks(range(len(counts)) if len(counts) <= 10 else [0, len(counts) - 1])
-    bars.set_yticks([])
-    bars.tick_params(axis="x", labelsize=7, length=0)
-    bars.spines["left"].set_visible(False)
+        top, bars = left.subplots(2, 1, height_ratios=(1.1, 1))
+        show_picture(top, picture)
+    top.set_title(title(run, label, decision), fontsize=9, color=colour)
+    bars.barh(np.arange(len(counts)), counts, color=ORANGE, height=0.8)
+    bars.barh([decision], counts[decision], color=colour, height=0.8)
+    bars.text(counts[decision], decision, f" {counts[decision]}", ha="left", va="center", fontsize=7)
+    bars.set_xlim(0, max(1, int(counts.max())) * 1.25)
+    shown = named_classes(len(counts), label, decision)
+    bars.set_yticks(shown, [run.class_name(number, 8) for number in shown], fontsize=6.5)
+    bars.set_xticks([])
+    bars.tick_params(axis="y", length=0)
+    bars.spines["bottom"].set_visible(False)
     bars.grid(False)
     bars.set_xlabel("output spikes", fontsize=8)
-    axes: Axes = right.subplots()
-    return axes
-
-
-def _picture(run: RunRecord, index: int) -> Array | None:
-    """An image, or events accumulated: ON blue, OFF red, stronger where there are more; None for sound."""
-    if run.has("example_images"):
-        image: Array = run.arrays["example_images"][index]
-        return image
-    if not run.has("example_events"):
-        return None
-    off, on = run.arrays["example_events"][index].astype(float)
-    total = off + on
-    full = float(np.quantile(total[total > 0], 0.9)) if total.any() else 1.0
-    balance = (on - off) / np.maximum(
-        total, 1
-    )  # mostly near 0 over three saccades: shown three times as strong
-    strength, blend = np.clip(total / full, 0, 1), np.clip(0.5 + 1.5 * balance, 0, 1)[..., None]
-    colours = [np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for colour in (BLUE, RED)]
-    return np.concatenate([blend * colours[0] + (1 - blend) * colours[1], strength[..., None]], axis=2)
 
 
 def _membranes(run: RunRecord, index: int, n_steps: int) -> str:
-    label, decision, colour, verdict = _verdict(run, index)
+    label, decision, colour, word = verdict(run, index)
+    panels = _traces(run, index)
+    with style():
+        figure = new_figure(5.0, 0.6 + 0.62 * len(panels))
+        stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (trace, threshold, name, line) in zip(stack, panels, strict=True):
+            axes.plot(np.arange(n_steps), trace, color=line, linewidth=1.0)
+            low, high = min(0.0, float(trace.min())), max(0.0, float(trace.max()))
+            if threshold is not None:
+                axes.axhline(threshold, color=GRAY, linewidth=0.7, linestyle="--")
+                fired = np.flatnonzero(trace > threshold)
+                axes.plot(fired, trace[fired], "o", markersize=2.2, color=line, markeredgewidth=0)
+                low, high = max(low, -2 * threshold), max(threshold, high)
+                axes.set_yticks([0, threshold], ["0", f"{threshold:g}"])
+            axes.set_ylim(low * 1.1 - 0.05 * (high or 1), (high or 1) * 1.15)
+            axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+            axes.grid(False)
+        stack[-1].set(xlim=(0, n_steps), xlabel="step")
+        step_axis(stack[-1], n_steps)
+        stack[0].set_title(title(run, label, decision, ", "), fontsize=9, color=colour)
+        classes = run.class_name(label), run.class_name(decision)
+        alternative = f"Membranes for an input of class {classes[0]}, decided {classes[1]} ({word})"
+        return to_svg(figure, f"membrane-{index}", alternative)
+
+
+def _traces(run: RunRecord, index: int) -> list[tuple[Array, float | None, str, str]]:
+    """Trace, threshold, name and colour: of the hidden neurons that were kept, the decision and its rival."""
+    label, decision, colour, _ = verdict(run, index)
     last, panels = len(run.layers) - 1, []
     for i in range(1, last + 1):
         if not run.has(f"example_layer{i}_traced", f"example_layer{i}_membrane"):
             continue
         neurons = run.arrays[f"example_layer{i}_traced"][index]
         traces = run.arrays[f"example_layer{i}_membrane"][index]
-        threshold, name = run.layers[i]["threshold"], run.layers[i]["name"]
+        threshold = run.layers[i].get("threshold")
         if i < last:
+            name = run.layer_title(i)
             panels += [(traces[:, k], threshold, f"{name}\n# {n}", BLUE) for k, n in enumerate(neurons)]
             continue
         counts = run.arrays[f"example_layer{i}_counts"][index].astype(int)
         others = np.where(np.arange(len(counts)) == decision, -1, counts)
         rival = label if label != decision else int(others.argmax())
+        what = "label" if rival == label else "next"
         panels += [
-            (traces[:, decision], threshold, f"class {decision}\n(decision)", colour),
-            (traces[:, rival], threshold, f"class {rival}\n({'label' if rival == label else 'next'})", GRAY),
+            (traces[:, decision], threshold, f"{run.class_name(decision)}\n(decision)", colour),
+            (traces[:, rival], threshold, f"{run.class_name(rival)}\n({what})", GRAY),
         ]
-    with style():
-        figure = new_figure(5.0, 0.6 + 0.62 * len(panels))
-        stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (trace, threshold, name, line) in zip(stack, panels, strict=True):
-            axes.plot(np.arange(n_steps), trace, color=line, linewidth=1.0)
-            axes.axhline(threshold, color=GRAY, linewidth=0.7, linestyle="--")
-            fired = np.flatnonzero(trace > threshold)
-            axes.plot(fired, trace[fired], "o", markersize=2.2, color=line, markeredgewidth=0)
-            low = min(0.0, float(trace.min()))
-            axes.set_ylim(
-                max(low, -2 * threshold) * 1.1 - 0.05 * threshold, max(threshold, float(trace.max())) * 1.15
-            )
-            axes.set_yticks([0, threshold], ["0", f"{threshold:g}"])
-            axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-            axes.grid(False)
-        stack[-1].set(xlim=(0, n_steps), xlabel="step")
-        step_axis(stack[-1], n_steps)
-        stack[0].set_title(f"label {label}, decision {decision}", fontsize=9, color=colour)
-        alternative = f"Membranes for an input of class {label}, decided {decision} ({verdict})"
-        return to_svg(figure, f"membrane-{index}", alternative)
-
-
-def _verdict(run: RunRecord, index: int) -> tuple[int, int, str, str]:
-    label, decision = (int(run.arrays[name][index]) for name in _NEEDED)
-    return label, decision, *((GREEN, "correct") if label == decision else (RED, "wrong"))
+    return panels
 
 
 def _colour(layer: int, n_layers: int) -> str:

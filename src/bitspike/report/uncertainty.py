@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from bitspike.metrics import risk_coverage
 from bitspike.report.record import Array, RunRecord
+from bitspike.report.reliability import confidences
 from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_svg
 
 OUTSIDE = {"rotated": "turned by 90°", "noisy": "drowned in noise"}
@@ -29,10 +30,8 @@ def selective(run: RunRecord) -> dict[str, Any] | None:
     """The curve of risk over coverage, its area, and the excess over that of the best order."""
     if run.regression or not run.has("labels", "predicted", "probabilities"):
         return None
-    decided = run.arrays["predicted"].astype(np.int64)[:, None]
-    confidence = np.take_along_axis(run.arrays["probabilities"], decided, axis=1)[:, 0]
     correct = run.arrays["labels"] == run.arrays["predicted"]
-    curve = risk_coverage(torch.from_numpy(confidence), torch.from_numpy(correct))
+    curve = risk_coverage(torch.from_numpy(confidences(run)), torch.from_numpy(correct))
     risk = curve.risk.numpy()
     answered = [
         (share, float(1 - risk[max(1, round(share * len(risk))) - 1])) for share in (1, 0.95, 0.9, 0.8, 0.5)
@@ -63,41 +62,40 @@ def early_rows(run: RunRecord) -> list[dict[str, Any]]:
     ]
 
 
-def early_figure(run: RunRecord) -> str | None:
-    """Decision time, set size and coverage by level, full window against early stopping."""
+def early_figures(run: RunRecord) -> list[str]:
+    """Decision time, set size and coverage by level, full window against early stopping: an SVG each."""
     rows = early_rows(run)
-    if not rows:
-        return None
-    levels = sorted({row["level"] for row in rows})
     panels = (
         ("decision_time", "mean step of the decision"),
         ("mean_set_size", "classes in a set"),
-        ("coverage", "coverage"),
+        ("coverage", "coverage; dashed: as promised"),
     )
+    return [_early(rows, key, title) for key, title in panels] if rows else []
+
+
+def _early(rows: list[dict[str, Any]], key: str, title: str) -> str:
+    levels = sorted({row["level"] for row in rows})
     with style():
-        figure = new_figure(10.0, 2.7)
-        for axes, (key, label) in zip(figure.subplots(1, 3), panels, strict=True):
-            for when, colour, side in (("full window", GRAY, -0.2), ("stopped early", BLUE, 0.2)):
-                values = [
-                    next(r[key] for r in rows if (r["level"], r["when"]) == (level, when)) for level in levels
-                ]
-                axes.bar(np.arange(len(levels)) + side, values, 0.36, color=colour, label=when)
-                if key == "coverage":
-                    low = min([*values, *levels])
-                    axes.set_ylim(min(axes.get_ylim()[0] or 1, max(0, low - 0.03)), 1.005)
-            if key == "coverage":
-                for place, level in enumerate(levels):
-                    axes.plot(
-                        [place - 0.42, place + 0.42], [level, level], color=INK, linewidth=1.1, linestyle="--"
-                    )
-                axes.yaxis.set_major_formatter(PercentFormatter(1))
-            if key == "decision_time":
-                figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-            axes.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
-            axes.set_title(label, fontsize=9)
-            axes.set_xlabel("promised coverage")
-            axes.grid(False, axis="x")
-        return to_svg(figure, "early", "Decision time, set size and coverage, early against the full window")
+        figure = new_figure(3.6, 2.7)
+        axes = figure.add_subplot()
+        for when, colour, side in (("full window", GRAY, -0.2), ("stopped early", BLUE, 0.2)):
+            values = [
+                next(r[key] for r in rows if (r["level"], r["when"]) == (level, when)) for level in levels
+            ]
+            axes.bar(np.arange(len(levels)) + side, values, 0.36, color=colour, label=when)
+        if key == "coverage":
+            low = min([*(row["coverage"] for row in rows), *levels])
+            axes.set_ylim(max(0.0, low - 0.03), 1.005)
+            for place, level in enumerate(levels):
+                ends = [place - 0.42, place + 0.42]
+                axes.plot(ends, [level, level], color=INK, linewidth=1.1, linestyle="--")
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("promised coverage")
+        axes.grid(False, axis="x")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        return to_svg(figure, f"early-{key.replace('_', '-')}", f"{title}, early against the full window")
 
 
 def temperature(run: RunRecord) -> dict[str, float] | None:

@@ -36,7 +36,7 @@ class BNN(Rule):
 
     networks: ClassVar = (IF,)
     codings: ClassVar = (Pixel,)
-    weights: ClassVar = ("binary",)
+    kinds: ClassVar = ("binary",)
 
     def check(self, experiment: Experiment) -> None:
         """Refuse what has time or no hidden layer, and kernels that do not exist."""
@@ -63,7 +63,7 @@ class BNN(Rule):
 
 
 class BNNLearner(GradientLearner):
-    """Gradient steps: `lr` of weights, `lr_threshold` of hidden scales and thresholds, `lr_output_threshold` of alpha_out."""
+    """Gradient steps: `lr` of weights, `lr_threshold` of hidden scales and thresholds, `lr_output_threshold` last."""
 
     def __init__(self, rule: BNN, network: HeavisideNetwork, experiment: Experiment) -> None:
         self.rule, self.network, settings = rule, network, experiment.optimizer

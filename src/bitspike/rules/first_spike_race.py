@@ -74,7 +74,7 @@ class FirstSpikeRace(Rule):
             )
 
     def build(self, experiment: Experiment, task: Task, generator: torch.Generator) -> FirstSpikeNetwork:
-        """Latents as `weights` says; hidden thresholds are the (1 - p0) quantile of max_t V over the sample, at least 0."""
+        """Latents as `weights` says; hidden thresholds: (1 - p0) quantile of max_t V over the sample, at least 0."""
         from bitspike.networks.first_spike import FirstSpikeNetwork, Sweep
 
         network = experiment.network
@@ -93,7 +93,7 @@ class FirstSpikeRace(Rule):
 
 
 class FirstSpikeRaceLearner(GradientLearner):
-    """Gradient steps on the mean race loss of a batch; weights, hidden and output thresholds have steps of their own."""
+    """Gradient steps on the mean race loss; weights, hidden and output thresholds have step sizes of their own."""
 
     def __init__(self, rule: FirstSpikeRace, network: FirstSpikeNetwork, experiment: Experiment) -> None:
         self.rule, self.network, settings = rule, network, experiment.optimizer

@@ -54,7 +54,7 @@ class S4NN(Rule, Targets):
 
     networks: ClassVar = (IF,)
     codings: ClassVar = (FirstSpike,)
-    weights: ClassVar = ("real", "binary")
+    kinds: ClassVar = ("real", "binary")
     ranges: ClassVar[dict[str, Range]] = {
         "gamma": count(0),
         "mu": at_least(0),
@@ -111,8 +111,8 @@ class S4NN(Rule, Targets):
 class S4NNLearner(GradientLearner):
     """`alpha` (layers,) float64: BS4NN's scale; thresholds are theta / alpha.
 
-    `fired` int32: in how many samples of this epoch each hidden neuron fired, up to `quota`; `seen`, `wrong`: samples of
-    this epoch, and those with an error.
+    `fired` int32: in how many samples of this epoch each hidden neuron fired, up to `quota`; `seen`, `wrong`: samples
+    of this epoch, and those with an error.
     """
 
     def __init__(self, rule: S4NN, network: FirstSpikeNetwork, experiment: Experiment) -> None:
@@ -174,10 +174,10 @@ class S4NNLearner(GradientLearner):
         return StepReport(sums.loss, n, sums.n_correct, firing)
 
     def end_epoch(self, generator: torch.Generator) -> dict[str, float]:
-        """Redraw the incoming weights of hidden neurons that fired on less than `dead_share` of the samples (section 8).
+        """Redraw the incoming weights of hidden neurons that fired on less than `dead_share` of the samples.
 
-        Figures: neurons redrawn, share of samples without any error, and alpha of binary layers. The next epoch counts
-        only up to what this one would have asked for, so that samples need not be followed to their end.
+        Section 8. Figures: neurons redrawn, share of samples without any error, and alpha of binary layers. The next
+        epoch counts only up to what this one would have asked for, so that samples need not be followed to their end.
         """
         import torch
 

@@ -1,4 +1,4 @@
-"""Training an experiment: `Trainer` in memory, `train` and `resume` with a run folder, `load_model` of a finished run."""
+"""Training: `Trainer` in memory, `train` and `resume` with a run folder, `load_model` of a finished run."""
 
 from bitspike.training.load import load_best, load_model, load_shipped, load_snapshots
 from bitspike.training.run import TrainResult, resume, train

@@ -1,8 +1,8 @@
 """One safetensors file that holds all a run needs to go on: the network, the best one so far, what the learner carries.
 
 The rest (epoch, best score) is JSON in the file's metadata, so that one rename replaces all of it at once. There is no
-state of random generators to keep: each epoch makes its generators anew from the seed, the purpose and the number of the
-epoch (`bitspike.training.randomness`). Nothing is pickled.
+state of random generators to keep: each epoch makes its generators anew from the seed, the purpose and its number
+(`bitspike.training.randomness`). Nothing is pickled.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.coding import SpikeList
-from bitspike.metrics.accuracy import accuracy
+from bitspike.metrics import accuracy
 from bitspike.metrics.robustness import (
     add_noise,
     delete_trains,

@@ -160,7 +160,7 @@ def _evaluate_regression(
     what: Evaluated,
     folder: RunFolder,
 ) -> dict[str, Any]:
-    """`regression_figures` of the scaled targets; of a line also apart: where there are training data, and in the gaps."""
+    """`regression_figures` of the scaled targets; of a line also apart: near training data, and in the gaps."""
     mean, targets, members = prediction.potentials[:, 0].double(), what.labels, None
     arrays = {"labels": targets, "predicted": mean, "n_spikes": prediction.n_spikes}
     if prediction.members is not None:

@@ -24,8 +24,8 @@ Plugins = Sequence[str | ModuleType]
 def load_model(folder: Path | str, plugins: Plugins = ()) -> tuple[Experiment, Network]:
     """Experiment and finished network of a run, without its data. `DataError` when the run is not finished.
 
-    The network is a `Committee` or an `Ensemble` where `experiment.predict` says so. `plugins`: modules, or their names,
-    that hold classes of your own which the run uses.
+    The network is a `Committee` or an `Ensemble` where `experiment.predict` says so. `plugins`: modules, or their
+    names, that hold classes of your own which the run uses.
     """
     experiment, network, checkpoint, path = _loaded(folder, plugins)
     decider = deciding(network, experiment.predict, generator(0, "draw"))

@@ -50,8 +50,8 @@ class Facts:
 class Trainer:
     """Training of `experiment` on `parts`; `network` and `learner` are its state, with `epoch` and the best network.
 
-    `n_outputs` and `shape` are the data set's. `group`: the processes that share each batch. `watch(epoch, done, totals)`
-    is called after each step.
+    `n_outputs` and `shape` are the data set's. `group`: the processes that share each batch. `watch(epoch, done,
+    totals)` is called after each step.
     """
 
     def __init__(

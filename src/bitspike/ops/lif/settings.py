@@ -1,4 +1,4 @@
-"""How the backward pass of spike trains reads spike times, and HM2-BP's options of it. Importing this needs no torch."""
+"""How the backward pass of spike trains reads spike times, and HM2-BP's options. Importing this needs no torch."""
 
 from __future__ import annotations
 

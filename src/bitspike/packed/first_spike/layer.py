@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ def check_layers(layers: Sequence[FirstSpikePackedLayer]) -> None:
     """Refuse, with `UsageError`, layers that do not make a network."""
     if not layers:
         raise UsageError("a network needs at least one layer")
-    for index, (below, above) in enumerate(zip(layers, layers[1:], strict=False), start=2):
+    for index, (below, above) in enumerate(itertools.pairwise(layers), start=2):
         if below.n_out != above.n_in:
             raise UsageError(
                 f"layer {index} has {above.n_in} inputs but the layer before has {below.n_out} neurons"

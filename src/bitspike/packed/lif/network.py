@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -46,7 +47,7 @@ class LIFPacked(WindowPacked):
     def __post_init__(self) -> None:
         if not self.layers:
             raise UsageError("a network needs at least one layer")
-        for index, (below, above) in enumerate(zip(self.layers, self.layers[1:], strict=False), start=2):
+        for index, (below, above) in enumerate(itertools.pairwise(self.layers), start=2):
             if below.operator.n_out != above.operator.n_in:
                 raise UsageError(
                     f"layer {index} has {above.operator.n_in} inputs but the layer before has "

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bitspike.prediction import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import percentiles, require_samples
+from bitspike.prediction import Prediction
 
 
 def accuracy(prediction: Prediction, labels: Tensor) -> float:
