@@ -122,7 +122,8 @@ def parse(arguments: list[str], plugins: Plugins = ()) -> Options:
     """
     from bitspike.recipes import RECIPES
 
-    own = {recipe.name: recipe for recipe in values_of(plugins, Experiment)}
+    known = list(RECIPES.values())
+    own = {recipe.name: recipe for recipe in values_of(plugins, Experiment) if recipe not in known}
     recipes = {**RECIPES, **own}
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(
