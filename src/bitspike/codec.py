@@ -50,7 +50,8 @@ def from_json(text: str, plugins: Plugins = ()) -> Experiment:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"experiment.json is not JSON: {error}") from error
-    modules = {**sys.modules, **{module.__name__: module for module in load_plugins(plugins)}}
+    named = {module.__name__: module for module in load_plugins(plugins)}  # these import others of the user's
+    modules = {**sys.modules, **named}
     try:
         experiment = _decode((Experiment,), tree, "experiment", modules)
     except RecursionError as error:

@@ -26,7 +26,7 @@ def load(
 ) -> Model:
     """Load a model file. `backend` "auto" takes the fastest engine there is; `isa` names an instruction set.
 
-        `plugins`: modules, or their names, whose packed networks and codings the file may name too; nothing else is
+    `plugins`: modules, or their names, whose packed networks and codings the file may name too; nothing else is
     imported for a file. A file that breaks the format raises `FormatError`, a back end that is not there
     `BackendError`.
     """
