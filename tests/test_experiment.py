@@ -119,7 +119,7 @@ class OwnNetwork(IF):
 class OwnRule(Rule):
     networks: ClassVar = (IF,)
     codings: ClassVar = (Pixel,)
-    weights: ClassVar = ("binary",)
+    kinds: ClassVar = ("binary",)
     ranges: ClassVar = {"rate": above(0), "steps": count(1)}
 
     rate: float = 0.1

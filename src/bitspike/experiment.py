@@ -37,7 +37,7 @@ class Rule:
 
     networks: ClassVar[tuple[type[NetworkSettings], ...]]
     codings: ClassVar[tuple[type[Coding], ...]]
-    weights: ClassVar[tuple[str, ...]] = ("real", "binary", "bernoulli")
+    kinds: ClassVar[tuple[str, ...]] = ("real", "binary", "bernoulli")
     ranges: ClassVar[Mapping[str, Range]] = {}
 
     def __post_init__(self) -> None:
@@ -179,9 +179,9 @@ class Experiment:
             raise UsageError("training.mode_epochs belongs to weights.kind bernoulli; set it to 0")
         _accept(self.rule, "networks", "network", self.network)
         _accept(self.rule, "codings", "coding", self.coding)
-        if self.weights.kind not in self.rule.weights:
+        if self.weights.kind not in self.rule.kinds:
             raise UsageError(
-                _refusal(self.rule, "weights of kind", "weights.kind", self.weights.kind, self.rule.weights)
+                _refusal(self.rule, "weights of kind", "weights.kind", self.weights.kind, self.rule.kinds)
             )
         self.weights.check_layers(self.network.weighted)
         self.rule.check(self)
