@@ -10,19 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitspike.coding import Poisson, time_table
+from bitspike.coding import FirstSpike, Pixel, Poisson, time_table
 from bitspike.deploy.pack import pack, snapped, verify
-from bitspike.deploy.srm_model import SRMModel
 from bitspike.errors import UsageError
 from bitspike.networks.committee import Committee, Ensemble
 from bitspike.networks.first_spike import FirstSpikeNetwork
+from bitspike.networks.heaviside import HeavisideNetwork
 from bitspike.networks.posterior import draw
 from bitspike.networks.srm import SRMNetwork
-from bitspike.packed.committee import CommitteeModel
 from bitspike.packed.weights import snap
-from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.settings import IF, SRM
-from bitspike.weights import Weights
+from bitspike.settings import IF, SRM, Weights
 from packed_nets import random_images
 
 
@@ -61,7 +58,7 @@ class Named:
 def trained(kind: str, delay: int = 0) -> FirstSpikeNetwork:
     generator = torch.Generator().manual_seed(1)
     weights = Weights(kind=kind, hidden=(-1.0, 1.0), output=(-1.0, 1.0))  # type: ignore[arg-type]
-    model = FirstSpikeNetwork(36, 4, 16, IF(hidden=(20, 7), delay=delay), weights, generator)  # type: ignore[arg-type]
+    model = FirstSpikeNetwork(36, 4, FirstSpike(16), IF(hidden=(20, 7), delay=delay), weights, generator)  # type: ignore[arg-type]
     with torch.no_grad():
         for thresholds in model.thresholds:
             thresholds.uniform_(0.1, 2.0, generator=generator)
@@ -73,20 +70,25 @@ def trained(kind: str, delay: int = 0) -> FirstSpikeNetwork:
 @pytest.mark.parametrize("kind", ["binary", "real"])
 @pytest.mark.parametrize("delay", [0, 1])
 def test_a_packed_network_holds_what_was_trained(kind: str, delay: int) -> None:
-    pytest.importorskip("bitspike.rules.bnn")
     model = trained(kind, delay)
     packed = pack(model, Named(), ["a", "b", "c", "d"], (6, 6))  # type: ignore[arg-type]
-    assert (packed.network.n_steps, packed.network.delay) == (16, delay)
+    network: Any = packed.network
+    assert (network.n_steps, network.delay) == (16, delay)
     assert packed.contents.recipe == "a recipe"
     assert packed.temperature == pytest.approx(0.7)
-    for index, layer in enumerate(packed.network.layers):
+    for index, layer in enumerate(network.layers):
         weight, threshold = model.weight(index).detach().numpy(), model.thresholds[index].detach().numpy()
         if kind == "binary":
-            np.testing.assert_array_equal(layer.dense(), weight)
+            np.testing.assert_array_equal(layer.weights.dense(), weight)
             np.testing.assert_array_equal(layer.thresholds, threshold)
         else:
-            np.testing.assert_allclose(layer.dense(), weight, atol=1e-5)
-    assert verify(packed, None, random_images(np.random.default_rng(0), 50, 36)) is None
+            np.testing.assert_allclose(layer.weights.dense(), weight, atol=1e-5)
+    plain = snapped(model)
+
+    def predict(x: np.ndarray) -> Any:
+        return plain.decide(torch.from_numpy(time_table(16)[x]))
+
+    assert verify(packed, predict, random_images(np.random.default_rng(0), 50, 36)) is None
 
 
 def test_snapped_leaves_the_model_alone_and_is_what_gets_packed() -> None:
@@ -103,30 +105,24 @@ def test_snapped_leaves_the_model_alone_and_is_what_gets_packed() -> None:
     assert torch.equal(snapped(binary).latents[0], binary.latents[0])  # type: ignore[union-attr, index]
 
 
-def test_a_packed_binary_network_without_time_decides_as_its_rule() -> None:
-    bnn = pytest.importorskip("bitspike.rules.bnn")
-    for binarise in (False, True):
-        generator = torch.Generator().manual_seed(2)
-        model = bnn.HeavisideNetwork((36, 20, 15, 4), Weights(), binarise, generator)
-        with torch.no_grad():
-            for theta in model.thetas:
-                theta.fill_(0.1)
-            model.temperature.fill_(0.5)
-        packed = pack(model, Named(), ["a", "b", "c", "d"], (36,))  # type: ignore[arg-type]
-        images = random_images(np.random.default_rng(0), 200, 36)
+@pytest.mark.parametrize("binarise", [False, True])
+def test_a_packed_binary_network_without_time_decides_as_its_rule(binarise: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    model = HeavisideNetwork((36, 20, 15, 4), Pixel(), Weights(), binarise, generator)
+    with torch.no_grad():
+        for theta in model.thetas:
+            theta.fill_(0.1)
+        model.temperature.fill_(0.5)
+    packed = pack(model, Named(), ["a", "b", "c", "d"], (36,))  # type: ignore[arg-type]
+    images = random_images(np.random.default_rng(0), 200, 36)
 
-        def predict(x: np.ndarray, model: torch.nn.Module = model, binarise: bool = binarise) -> object:
-            return bnn.BNN(binarise=binarise).predict(model, torch.from_numpy(x).float(), torch.Generator())
+    def predict(x: np.ndarray) -> Any:
+        return model.decide(torch.from_numpy(x).float())
 
-        assert verify(packed, predict, images) is None
-        expected = predict(images).probabilities  # type: ignore[attr-defined]
-        np.testing.assert_allclose(packed.predict_proba(images), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_another_model_is_refused() -> None:
-    pytest.importorskip("bitspike.rules.bnn")
-    with pytest.raises(UsageError, match="Linear"):
-        pack(torch.nn.Linear(2, 2), Named(), ["a", "b"], (2,))  # type: ignore[arg-type]
+    assert verify(packed, predict, images) is None
+    np.testing.assert_allclose(
+        packed.predict_proba(images), predict(images).probabilities, rtol=1e-4, atol=1e-6
+    )
 
 
 def bisnn(kind: str, n_classes: int, seed: int = 1, bias: bool = True) -> SRMNetwork:
@@ -144,7 +140,6 @@ def test_a_bisnn_network_decides_alike_in_plain_torch_and_packed(kind: str, n_cl
     model = bisnn(kind, n_classes, bias=n_classes > 1)
     names = tuple("abcde"[:n_classes]) if n_classes > 1 else ()
     packed = pack(model, Named(), names, (6, 6))  # type: ignore[arg-type]
-    assert isinstance(packed, SRMModel)
     assert packed.one_bit == (kind != "real")
     plain = snapped(model)
     plain.backend = "reference"  # type: ignore[assignment]
@@ -163,15 +158,13 @@ def test_a_committee_is_packed_with_all_its_members(average: Any) -> None:
     model = Committee(members, average)
     model.temperature.fill_(1.3)
     packed = pack(model, Named(), "abcd", (6, 6))  # type: ignore[arg-type]
-    assert isinstance(packed, CommitteeModel)
     assert packed.temperature == 1.3
     images = random_images(np.random.default_rng(0), 30, 36)
 
     def predict(x: np.ndarray) -> Any:
         *spiking, last = (snapped(member) for member in members)
-        found = [member.decide(torch.from_numpy(x)) for member in spiking]  # type: ignore[operator]
-        times = torch.from_numpy(time_table(16)[x])
-        return model.combine([*found, FirstSpikeRace().predict(last, times, torch.Generator())])
+        found = [member.decide(torch.from_numpy(x)) for member in spiking]
+        return model.combine([*found, last.decide(torch.from_numpy(time_table(16)[x]))])
 
     assert verify(packed, predict, images) is None
     expected = predict(images)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,9 +11,9 @@ from bitspike.coding import time_table
 from bitspike.errors import BackendError, DataError
 from bitspike.ops.native import instruction_sets
 from bitspike.packed.decisions import Decisions
-from bitspike.packed.first_spike import native
+from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
 from bitspike.packed.first_spike.native import FirstSpikeEngine
-from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
+from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.first_spike.reference import decide
 from packed_nets import assert_equal, random_images, random_network, random_times
 
@@ -64,10 +62,10 @@ def test_native_equals_reference(widths: tuple[int, ...], n_steps: int, delay: i
         of_times, of_images = decide(network, times), decide(network, time_table(n_steps)[images])
         for isa in ISAS:
             engine = FirstSpikeEngine(network, isa)
-            assert_equal(engine.run(times, threads=1), of_times)
-            assert_equal(engine.run_images(images, time_table(n_steps), threads=1), of_images)
-            labels = engine.label_images(images, time_table(n_steps), threads=1)
-            np.testing.assert_array_equal(labels, of_images.labels)
+            assert_equal(engine.decide(times, threads=1), of_times)
+            assert_equal(engine.decide(images, threads=1), of_images)
+            np.testing.assert_array_equal(engine.label(images, threads=1), of_images.labels)
+            np.testing.assert_array_equal(engine.label(times, threads=1), of_times.labels)
 
 
 @pytest.mark.parametrize("n_steps", [256, 4096])
@@ -78,8 +76,8 @@ def test_native_equals_reference_with_many_steps(n_steps: int) -> None:
     times = time_table(n_steps)[images]
     expected = decide(network, times)
     for isa in ISAS:
-        assert_equal(FirstSpikeEngine(network, isa).run(times, 1), expected)
-        assert_equal(FirstSpikeEngine(network, isa).run_images(images, time_table(n_steps), 1), expected)
+        assert_equal(FirstSpikeEngine(network, isa).decide(times, 1), expected)
+        assert_equal(FirstSpikeEngine(network, isa).decide(images, 1), expected)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -95,40 +93,7 @@ def test_sums_far_beyond_a_byte_are_exact(isa: str) -> None:
     for layers in ((hidden, output), (hidden,), (output,)):
         network = FirstSpikePacked(layers, 64)
         part = times[:, : network.n_in]
-        assert_equal(FirstSpikeEngine(network, isa).run(np.ascontiguousarray(part), 1), decide(network, part))
-
-
-@pytest.mark.parametrize("isa", ISAS)
-def test_results_do_not_depend_on_the_number_of_threads(isa: str) -> None:
-    rng = np.random.default_rng(5)
-    network = random_network(rng, (64, 50, 10), "bb")
-    images = random_images(rng, 701, 64)
-    engine, table = FirstSpikeEngine(network, isa), time_table(16)
-    one = engine.run_images(images, table, threads=1)
-    for threads in (2, 3, None):
-        assert_equal(engine.run_images(images, table, threads), one)
-        assert_equal(engine.run(table[images], threads), one)
-
-
-def test_two_python_threads_share_an_engine() -> None:
-    rng = np.random.default_rng(6)
-    network = random_network(rng, (64, 50, 10), "bb")
-    images, table = random_images(rng, 3000, 64), time_table(16)
-    engine = FirstSpikeEngine(network)
-    expected, wrong = engine.run_images(images, table, 1), []
-
-    def work() -> None:
-        for _ in range(20):
-            got = engine.run_images(images, table, 1)
-            if not np.array_equal(got.labels, expected.labels):
-                wrong.append(got)
-
-    workers = [threading.Thread(target=work) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not wrong
+        assert_equal(FirstSpikeEngine(network, isa).decide(part, 1), decide(network, part))
 
 
 @settings(max_examples=150, deadline=None)
@@ -145,7 +110,7 @@ def test_native_equals_reference_on_random_networks(data: st.DataObject) -> None
     times = random_times(rng, 5, network)
     expected = decide(network, times)
     for isa in ISAS:
-        assert_equal(FirstSpikeEngine(network, isa).run(times, 1), expected)
+        assert_equal(FirstSpikeEngine(network, isa).decide(times, 1), expected)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -156,26 +121,18 @@ def test_bad_inputs_are_refused(isa: str) -> None:
         times = np.zeros((9, 40), np.int16)
         times[6, 39] = value
         with pytest.raises(DataError, match="sample 6"):
-            engine.run(times, 1)
-    with pytest.raises(DataError, match="expected int16"):
-        engine.run(np.zeros((2, 40), np.int32))
-    with pytest.raises(DataError, match="expected uint8"):
-        engine.run_images(np.zeros((2, 41), np.uint8), time_table(4))
-    with pytest.raises(DataError, match="table of steps"):
-        engine.run_images(np.zeros((2, 40), np.uint8), np.arange(256, dtype=np.int16))
+            engine.decide(times, 1)
+    for wrong in (np.zeros((2, 40), np.int32), np.zeros((2, 41), np.uint8), np.zeros(40, np.int16)):
+        with pytest.raises(DataError, match="expected images uint8 or spike times int16"):
+            engine.decide(wrong)
     with pytest.raises(DataError, match="at least 1"):
-        engine.run(np.zeros((2, 40), np.int16), threads=0)
-
-
-def test_no_samples_give_no_decisions() -> None:
-    engine = FirstSpikeEngine(random_network(np.random.default_rng(0), (4, 3), "b", n_steps=4))
-    assert engine.run(np.zeros((0, 4), np.int16)).potentials.shape == (0, 3)
+        engine.decide(np.zeros((2, 40), np.int16), threads=0)
 
 
 def test_a_back_end_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network(np.random.default_rng(0), (4, 3), "b")
     with pytest.raises(BackendError, match="sse9"):
         FirstSpikeEngine(network, "sse9")
-    monkeypatch.setattr(native, "_module", lambda: None)
+    monkeypatch.setattr("bitspike.ops.native._module", lambda: None)
     with pytest.raises(BackendError, match="not built"):
         FirstSpikeEngine(network)

@@ -2,56 +2,48 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
 
-import bitspike
-from bitspike.deploy import load as engine_module
-from bitspike.deploy.load import PackedModel
-from bitspike.deploy.pack import save, verify
+from bitspike.deploy.model import Model
+from bitspike.deploy.pack import verify
 from bitspike.errors import BackendError, DataError, UsageError
+from bitspike.ops import native
+from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.native import instruction_sets
-from bitspike.packed.file import Contents
-from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
-from packed_nets import assert_equal, random_images, random_network
+from bitspike.ops.operators import Dense
+from bitspike.packed.contents import Contents
+from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.lif.layer import LIFPackedLayer
+from bitspike.packed.weights import Signs
+from packed_nets import assert_equal, random_heaviside, random_images, random_network
 
 RNG = np.random.default_rng(1)
-SPIKING = Contents(random_network(RNG, (24, 30, 5), "bb"), "first_spike", (4, 6), tuple("abcde"), 2.0, "test")
-BNN = Contents(
-    FirstSpikePacked(
-        (
-            FirstSpikePackedLayer.binary(RNG.random((24, 30)) < 0.5, RNG.normal(0, 500, 30)),
-            FirstSpikePackedLayer.binary(RNG.random((30, 5)) < 0.5, np.zeros(5)),
-        ),
-        1,
-    ),
-    "pixel",
-    (4, 6),
-    tuple("abcde"),
-)
+SPIKING = Contents(random_network(RNG, (24, 30, 5), "bb"), (4, 6), tuple("abcde"), 2.0, "test")
+BNN = Contents(random_heaviside(RNG, (24, 30, 5)), (4, 6), tuple("abcde"))
 IMAGES = random_images(RNG, 40, 24)
 
 
 @pytest.mark.parametrize("contents", [SPIKING, BNN], ids=["first_spike", "pixel"])
 def test_every_way_to_hand_over_images_gives_the_same(contents: Contents) -> None:
-    model = PackedModel(contents)
+    model = Model(contents)
     labels = model.predict(IMAGES)
     assert labels.dtype == np.int64
+    nearly = (IMAGES / 255).astype(np.float32) * (1 + np.finfo(np.float32).eps)
     for same in (
-        IMAGES.reshape(40, 4, 6), IMAGES / 255, (IMAGES / 255).astype(np.float32), IMAGES.astype(np.int64),
-        IMAGES.tolist(), np.asfortranarray(IMAGES), np.repeat(IMAGES, 2, axis=0)[::2],
+        IMAGES.reshape(40, 4, 6), (IMAGES / 255).astype(np.float32), nearly, IMAGES / 255 - 1e-9,
+        np.repeat(IMAGES, 2, axis=0)[::2],
     ):  # fmt: skip
         np.testing.assert_array_equal(model.predict(same), labels)
     for one in (IMAGES[7], IMAGES[7].reshape(4, 6), IMAGES[7:8]):
         np.testing.assert_array_equal(model.predict(one), labels[7:8])
-    np.testing.assert_array_equal(model.decide(IMAGES).labels, labels)
-    assert model.predict(IMAGES[:0]).shape == (0,)
 
 
 def test_probabilities_are_the_softmax_of_margins_over_the_temperature() -> None:
-    model = PackedModel(SPIKING)
+    model = Model(SPIKING)
     margins = model.decide(IMAGES).potentials.astype(np.float64)
     expected = np.exp(margins / 2) / np.exp(margins / 2).sum(axis=1, keepdims=True)
     probabilities = model.predict_proba(IMAGES)
@@ -79,57 +71,43 @@ def test_probabilities_are_the_softmax_of_margins_over_the_temperature() -> None
 def test_images_that_cannot_be_are_refused(images: np.ndarray, match: str) -> None:
     for contents in (SPIKING, BNN):
         with pytest.raises(DataError, match=match):
-            PackedModel(contents).predict(images)
+            Model(contents).predict(images)
 
 
 def test_the_back_ends_agree_and_are_named() -> None:
-    reference = PackedModel(SPIKING, "reference")
+    reference = Model(SPIKING, "reference")
     assert reference.backend == "reference"
     for isa in instruction_sets():
-        native = PackedModel(SPIKING, "native", isa)
+        native = Model(SPIKING, "native", isa)
         assert native.backend == f"native ({isa})"
         assert_equal(native.decide(IMAGES), reference.decide(IMAGES))
         np.testing.assert_array_equal(native.predict(IMAGES, threads=2), reference.predict(IMAGES))
 
 
 def test_without_the_native_module_auto_takes_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = PackedModel(SPIKING).decide(IMAGES)
-    monkeypatch.setattr(engine_module, "instruction_sets", list)
-    monkeypatch.setattr("bitspike.packed.first_spike.native._module", lambda: None)
-    model = PackedModel(SPIKING)
+    expected = Model(SPIKING).decide(IMAGES)
+    monkeypatch.setattr("bitspike.ops.native._module", lambda: None)
+    model = Model(SPIKING)
     assert model.backend == "reference"
     assert_equal(model.decide(IMAGES), expected)
     with pytest.raises(BackendError, match="not built"):
-        PackedModel(SPIKING, "native")
+        Model(SPIKING, "native")
 
 
 def test_back_ends_that_do_not_exist_are_refused() -> None:
     with pytest.raises(UsageError, match="fast"):
-        PackedModel(SPIKING, "fast")  # type: ignore[arg-type]
+        Model(SPIKING, "fast")  # type: ignore[arg-type]
     with pytest.raises(BackendError, match="sse9"):
-        PackedModel(SPIKING, isa="sse9")
+        Model(SPIKING, isa="sse9")
     with pytest.raises(BackendError, match="numpy"):
-        PackedModel(SPIKING, "reference", isa="portable")
+        Model(SPIKING, "reference", isa="portable")
     with pytest.raises(BackendError, match="pixel"):
-        PackedModel(BNN, "native")
-
-
-@pytest.mark.parametrize("contents", [SPIKING, BNN], ids=["first_spike", "pixel"])
-def test_a_saved_model_is_the_same_model(contents: Contents, tmp_path: Path) -> None:
-    model = PackedModel(contents)
-    size = save(model, tmp_path / "model.bitspike")
-    assert [path.name for path in tmp_path.iterdir()] == ["model.bitspike"]
-    loaded = bitspike.load(tmp_path / "model.bitspike")
-    assert loaded.footprint() == model.footprint()
-    assert loaded.footprint()["file_bytes"] == size == (tmp_path / "model.bitspike").stat().st_size
-    assert loaded.footprint()["synapse_bits"] == 24 * 30 + 30 * 5
-    assert_equal(loaded.decide(IMAGES), model.decide(IMAGES))
-    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), model.predict_proba(IMAGES))
+        Model(BNN, "native")
 
 
 @pytest.mark.parametrize("contents", [SPIKING, BNN], ids=["first_spike", "pixel"])
 def test_verify_passes_a_true_model_and_names_the_first_difference(contents: Contents) -> None:
-    model = PackedModel(contents)
+    model = Model(contents)
     assert verify(model, None, IMAGES) is None
     assert verify(model, model.decide, IMAGES) is None
     for name in ("labels", "decision_time", "tied", "n_spikes"):
@@ -144,12 +122,28 @@ def test_verify_passes_a_true_model_and_names_the_first_difference(contents: Con
 
 
 def test_verify_finds_a_flipped_sign() -> None:
-    model = PackedModel(SPIKING)
-    first, last = SPIKING.network.layers
-    signs = last.signs.copy()  # type: ignore[union-attr]
+    first, last = SPIKING.network.layers  # type: ignore[attr-defined]
+    signs = last.weights.bits.copy()
     signs[:, 0] ^= 1
-    flipped = FirstSpikePackedLayer("binary", last.n_in, last.n_out, last.thresholds, signs=signs)
-    other = PackedModel(
-        Contents(FirstSpikePacked((first, flipped), 16), "first_spike", (24,), tuple("abcde"))
-    )
-    assert "sample" in (verify(model, other.decide, IMAGES) or "")
+    flipped = FirstSpikePackedLayer(last.operator, Signs(signs, last.weights.shape), last.thresholds)
+    other = Model(Contents(FirstSpikePacked((first, flipped), 16), (24,), tuple("abcde")))
+    assert "sample" in (verify(Model(SPIKING), other.decide, IMAGES) or "")
+
+
+def test_numbers_that_float32_does_not_hold_are_refused() -> None:
+    for temperature in (0.0, -1.0, float("nan"), float("inf"), 1e-320, 1e-50, 1e39):
+        with pytest.raises(UsageError, match="temperature is"):
+            Contents(SPIKING.network, (4, 6), tuple("abcde"), temperature)
+    with pytest.raises(UsageError, match="threshold is 1e-320; it must be above 0 in float32"):
+        LIFPackedLayer(Dense(1, 8), Signs.of(np.ones((1, 8), bool)), Neuron(1e-320))
+
+
+def test_threads_follow_what_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert native.default_threads() == 3
+    for unset in ("", "0", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", unset)
+        assert native.default_threads() == native.processors()
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {5}, raising=False)
+    assert native.processors() == 1

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 
 from bitspike.coding import time_table
 from bitspike.errors import DataError, UsageError
-from bitspike.packed.first_spike.network import FirstSpikePacked, FirstSpikePackedLayer
-from bitspike.packed.first_spike.reference import decide, decide_pixels
+from bitspike.ops.operators import Dense
+from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.first_spike.reference import decide
+from bitspike.packed.heaviside import HeavisidePacked
+from bitspike.packed.weights import Signs
 from packed_nets import assert_equal, random_network, random_times
 
 # Specification, vector T2: theta = 5, T = 20, one output neuron with one step of delay.
@@ -78,7 +82,7 @@ def test_permuting_inputs_with_their_weights_changes_nothing(seed: int, kinds: s
     order = rng.permutation(12)
     first = network.layers[0]
     build = FirstSpikePackedLayer.binary if first.kind == "binary" else FirstSpikePackedLayer.real
-    weights = first.dense()[order]
+    weights = first.weights.dense()[order]
     moved = build(weights > 0 if first.kind == "binary" else weights, first.thresholds)
     assert_equal(
         decide(network, times),
@@ -92,7 +96,7 @@ def test_black_inputs_are_inert(seed: int, kinds: str) -> None:
     network = random_network(rng, (12, 9, 4), kinds, n_steps=7)
     times = random_times(rng, 6, network)
     first = network.layers[0]
-    wider = np.concatenate([first.dense(), np.sign(rng.normal(size=(5, 9)))])
+    wider = np.concatenate([first.weights.dense(), np.sign(rng.normal(size=(5, 9)))])
     build = FirstSpikePackedLayer.binary if first.kind == "binary" else FirstSpikePackedLayer.real
     padded = build(wider > 0 if first.kind == "binary" else wider, first.thresholds)
     black = np.full((6, 5), 7, np.int16)
@@ -108,7 +112,8 @@ def test_scaling_weights_and_thresholds_by_a_power_of_two_scales_only_the_margin
     network = random_network(rng, (12, 9, 4), "rr", n_steps=7)
     times = random_times(rng, 6, network)
     scaled = tuple(
-        FirstSpikePackedLayer.real(y.dense() * 2.0**power, y.thresholds * 2.0**power) for y in network.layers
+        FirstSpikePackedLayer.real(y.weights.dense() * 2.0**power, y.thresholds * 2.0**power)
+        for y in network.layers
     )
     a, b = decide(network, times), decide(FirstSpikePacked(scaled, 7), times)
     for name in ("labels", "decision_time", "tied", "n_spikes", "n_synops"):
@@ -119,9 +124,8 @@ def test_scaling_weights_and_thresholds_by_a_power_of_two_scales_only_the_margin
 def test_pixels_fire_strictly_above_the_threshold() -> None:
     hidden = FirstSpikePackedLayer.binary(np.array([[True, True], [False, True]]), np.array([100.0, 300.5]))
     output = FirstSpikePackedLayer.binary(np.array([[True, False], [False, True]]), np.zeros(2))
-    decisions = decide_pixels(
-        FirstSpikePacked((hidden, output), 1), np.array([[150, 50], [151, 50], [151, 150]], np.uint8)
-    )
+    network = HeavisidePacked((hidden, output))
+    decisions = network.decide(np.array([[150, 50], [151, 50], [151, 150]], np.uint8))
     np.testing.assert_array_equal(decisions.potentials, [[0, 0], [1, -1], [-1, 1]])
     assert decisions.labels.tolist() == [0, 0, 1]
     assert decisions.tied.tolist() == [[True, True], [True, False], [False, True]]
@@ -138,9 +142,11 @@ def test_times_out_of_range_are_refused(times: list[list[int]]) -> None:
 def test_layers_that_cannot_be_are_refused() -> None:
     layer = FirstSpikePackedLayer.binary(np.ones((3, 5), bool), np.zeros(5))
     with pytest.raises(UsageError, match="unused bits"):
-        FirstSpikePackedLayer("binary", 3, 5, layer.thresholds, signs=np.full((3, 1), 255, np.uint8))
+        Signs(np.full((3, 1), 255, np.uint8), (3, 5))
     with pytest.raises(UsageError, match="expected uint8"):
-        FirstSpikePackedLayer("binary", 3, 9, np.zeros(9, np.float32), signs=layer.signs)
+        Signs(np.zeros((3, 1), np.uint8), (3, 9))
+    with pytest.raises(UsageError, match=r"shape \(3, 5\); expected \(3, 9\)"):
+        FirstSpikePackedLayer(Dense(3, 9), layer.weights, np.zeros(9, np.float32))
     with pytest.raises(UsageError, match="finite"):
         FirstSpikePackedLayer.real(np.ones((2, 1)), np.array([np.nan]))
     with pytest.raises(UsageError, match="layer 2 has 3 inputs"):
