@@ -75,9 +75,9 @@ def _encode(value: Any, where: str) -> Any:
         return [_encode(item, where) for item in value]
     if not dataclasses.is_dataclass(value) and not isinstance(value, tuple(AXES)):
         return value
-    kind = type(value)
+    kind: Any = type(value)
     _check_class(kind, where)
-    parts = {f.name: _encode(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
+    parts = {f.name: _encode(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(kind)}
     return {"kind": _name(kind), **parts}
 
 

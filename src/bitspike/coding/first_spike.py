@@ -46,6 +46,7 @@ class FirstSpike(ImageCoding):
 
     disturbances: ClassVar[tuple[str, ...]] = ("jitter", "deletion")
     n_steps: int = 16
+    """steps of the window, 1 to 32766; brighter pixels spike earlier"""
 
     def __post_init__(self) -> None:
         if type(self.n_steps) is not int or not 1 <= self.n_steps <= 32766:
