@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic, bootstrap_interval
     from bitspike.metrics.calibration import (
         Reliability,
         brier,
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
         prediction_sets,
         set_figures,
     )
+    from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic, bootstrap_interval
     from bitspike.metrics.energy import Work, energy_table, energy_uj
-    from bitspike.metrics.size import Footprint, footprint, model_bytes
     from bitspike.metrics.ood import auroc, entropy, false_positive_rate, least_confidence, mutual_information
     from bitspike.metrics.regression import regression_figures
     from bitspike.metrics.robustness import (
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
         jitter_trains,
     )
     from bitspike.metrics.selective import RiskCoverage, risk_coverage
+    from bitspike.metrics.size import Footprint, footprint, model_bytes
     from bitspike.metrics.spikes import OverTime, SpikeCost, accuracy_over_time, spike_cost
     from bitspike.metrics.summary import summarise
 

@@ -9,9 +9,7 @@ import torch
 from bitspike.errors import DataError
 
 
-def regression_figures(
-    values: Any, targets: Any, members: Any = None, rows: Any = None
-) -> dict[str, float]:
+def regression_figures(values: Any, targets: Any, members: Any = None, rows: Any = None) -> dict[str, float]:
     """rmse and mae of predictions and, with `members`, their spread; tensors or numpy arrays, computed in float64.
 
     rmse = sqrt(1/n sum_i (value_i - target_i)^2); mae = 1/n sum_i |value_i - target_i|; spread = 1/n sum_i s_i, s_i the

@@ -10,13 +10,13 @@ from torch import Tensor
 from bitspike.contracts import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
-from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic
 from bitspike.metrics.calibration import (
     brier,
     decided_confidence,
     expected_calibration_error,
     negative_log_likelihood,
 )
+from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic
 from bitspike.metrics.energy import Weights, Work, energy_uj
 from bitspike.metrics.spikes import spike_cost
 

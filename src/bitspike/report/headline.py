@@ -31,7 +31,13 @@ def headline(run: RunRecord) -> list[Card]:
     nll = CATALOG["nll"]
     add("ece", f"{nll.label} {nll.text(e['nll'])}" if e.get("nll") is not None else "")
     if e.get("model_bytes"):
-        cards.append({"title": CATALOG["model_bytes"].label, "value": in_bytes(e["model_bytes"]), "note": _smaller(run)})
+        cards.append(
+            {
+                "title": CATALOG["model_bytes"].label,
+                "value": in_bytes(e["model_bytes"]),
+                "note": _smaller(run),
+            }
+        )
     add("far_confidence", "0.15 or more from any training point; near 50 % is good")
     silent = f"{e['silent']:.2%} of {run.noun}s silent" if e.get("silent") is not None else ""
     if run.timed:
@@ -54,7 +60,9 @@ def headline(run: RunRecord) -> list[Card]:
     add("synops", "; ".join(["additions", *extra]))
     if e.get("energy_uj"):
         energy = f"{e['energy_uj']:.3g} µJ" if e["energy_uj"] >= 0.1 else f"{e['energy_uj'] * 1000:.3g} nJ"
-        cards.append({"title": CATALOG["energy_uj"].per(run.noun), "value": energy, "note": "estimated, see below"})
+        cards.append(
+            {"title": CATALOG["energy_uj"].per(run.noun), "value": energy, "note": "estimated, see below"}
+        )
     return cards
 
 

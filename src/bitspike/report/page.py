@@ -21,7 +21,7 @@ from bitspike.report.headline import correct_ones, headline
 from bitspike.report.older import kind_of
 from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
-from bitspike.report.record import RunRecord, read_record
+from bitspike.report.record import Array, RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
 from bitspike.training.files import write_atomically
 
@@ -59,9 +59,7 @@ def render(run: RunRecord) -> str:
         cards=headline(run),
         training=_training(run),
         learning=_learning(run),
-        tasks=_svgs(
-            learning.tasks_per_epoch(run.epochs, _tasks(run), run.part("training", "epochs") or 0)
-        ),
+        tasks=_svgs(learning.tasks_per_epoch(run.epochs, _tasks(run), run.part("training", "epochs") or 0)),
         errors=_errors(run),
         reliability={kind: _svgs(*parts) for kind, parts in reliability.diagrams(run).items()},
         modes=reliability.rows(run),
@@ -139,7 +137,10 @@ def _subtitle(run: RunRecord) -> str:
 
 def _origin(run: RunRecord) -> list[str]:
     """When the run began, its folder, and what is to be known of its data."""
-    started, note = str(run.manifest.get("started", ""))[:16].replace("T", " "), str(run.data.get("note") or "")
+    started, note = (
+        str(run.manifest.get("started", ""))[:16].replace("T", " "),
+        str(run.data.get("note") or ""),
+    )
     parts = [started, f"run folder {run.path.resolve().name}", f"data: {note}" if note else ""]
     return [part for part in parts if part]
 
@@ -215,13 +216,19 @@ def _errors(run: RunRecord) -> dict[str, Any] | None:
             "label": run.class_name(label, 28),
             "images": int(row.sum()),
             "accuracy": float(row[label] / row.sum()),
-            "mistaken": f"{run.class_name(int(wrong[label].argmax()), 28)} ({wrong[label].max():,})" if wrong[label].any() else "–",
+            "mistaken": _mistaken(run, wrong[label]),
         }
         for label, row in enumerate(counts)
         if row.any()
     ]
     names = [run.class_name(label) for label in range(n)]
-    return {"matrix": Markup(figures.confusion_matrix(counts, names)), "rows": rows, "named": run.named, "few": n <= 3}
+    matrix = Markup(figures.confusion_matrix(counts, names))
+    return {"matrix": matrix, "rows": rows, "named": run.named, "few": n <= 3}
+
+
+def _mistaken(run: RunRecord, wrong: Array) -> str:
+    """The class that one class is most often taken for, and how often."""
+    return f"{run.class_name(int(wrong.argmax()), 28)} ({wrong.max():,})" if wrong.any() else "–"
 
 
 def _time(run: RunRecord) -> list[Markup]:
@@ -230,7 +237,9 @@ def _time(run: RunRecord) -> list[Markup]:
         return []
     times = run.arrays["decision_time"].astype(np.int64)
     curve = accuracy_over_time(torch.from_numpy(times), correct, n_steps)
-    return _svgs(figures.over_time(curve, run.noun), figures.decision_times(times, correct.numpy(), n_steps, run.noun))
+    return _svgs(
+        figures.over_time(curve, run.noun), figures.decision_times(times, correct.numpy(), n_steps, run.noun)
+    )
 
 
 def _robustness(run: RunRecord) -> list[Markup]:

@@ -140,7 +140,12 @@ def _legend(run: RunRecord, points: bool) -> list[Line2D]:
     if not points:
         return [Line2D([], [], color="#ffffff", path_effects=[Stroke(linewidth=2.6, foreground=GRAY), Normal()],
                        linewidth=1.2, label="both classes are equally likely")]  # fmt: skip
-    mark: dict[str, Any] = {"linestyle": "none", "markeredgecolor": INK, "markeredgewidth": 0.5, "markersize": 4}
+    mark: dict[str, Any] = {
+        "linestyle": "none",
+        "markeredgecolor": INK,
+        "markeredgewidth": 0.5,
+        "markersize": 4,
+    }
     names = [run.class_name(number) if run.named else f"class {number}" for number in (0, 1)]
     return [
         Line2D([], [], marker="o", color=ORANGE, label=f"training: {names[0]}", **mark),

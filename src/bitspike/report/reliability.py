@@ -96,7 +96,12 @@ def _diagram(
         axes.set_title(WAYS[name], fontsize=9, loc="left")
         if raw is not None:
             axes.legend(
-                loc="lower right", bbox_to_anchor=(1, 1), ncols=2, handlelength=1.2, columnspacing=0.8, borderaxespad=0.1
+                loc="lower right",
+                bbox_to_anchor=(1, 1),
+                ncols=2,
+                handlelength=1.2,
+                columnspacing=0.8,
+                borderaxespad=0.1,
             )
         if counted:
             below = panels[1, 0]

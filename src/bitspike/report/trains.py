@@ -8,7 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bitspike.report.examples import choose, name_outputs, named_classes, picture_of, show_picture, title, verdict
+from bitspike.report.examples import (
+    choose,
+    name_outputs,
+    named_classes,
+    picture_of,
+    show_picture,
+    title,
+    verdict,
+)
 from bitspike.report.record import Array, RunRecord
 from bitspike.report.svg import BLUE, GRAY, ORANGE, new_figure, step_axis, style, to_svg
 
@@ -85,7 +93,9 @@ def _raster(run: RunRecord, index: int, n_steps: int) -> str:
         step_axis(raster, n_steps)
         raster.grid(False)
         classes = run.class_name(label), run.class_name(decision)
-        alternative = f"Spikes of all layers for an input of class {classes[0]}, decided {classes[1]} ({word})"
+        alternative = (
+            f"Spikes of all layers for an input of class {classes[0]}, decided {classes[1]} ({word})"
+        )
         return to_svg(figure, f"raster-{index}", alternative)
 
 

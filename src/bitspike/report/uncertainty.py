@@ -79,7 +79,9 @@ def _early(rows: list[dict[str, Any]], key: str, title: str) -> str:
         figure = new_figure(3.6, 2.7)
         axes = figure.add_subplot()
         for when, colour, side in (("full window", GRAY, -0.2), ("stopped early", BLUE, 0.2)):
-            values = [next(r[key] for r in rows if (r["level"], r["when"]) == (level, when)) for level in levels]
+            values = [
+                next(r[key] for r in rows if (r["level"], r["when"]) == (level, when)) for level in levels
+            ]
             axes.bar(np.arange(len(levels)) + side, values, 0.36, color=colour, label=when)
         if key == "coverage":
             low = min([*(row["coverage"] for row in rows), *levels])
