@@ -50,7 +50,8 @@ def from_json(text: str, plugins: Plugins = ()) -> Experiment:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"experiment.json is not JSON: {error}") from error
-    modules = {**sys.modules, **{module.__name__: module for module in load_plugins(plugins)}}
+    named = {module.__name__: module for module in load_plugins(plugins)}  # these import others of the user's
+    modules = {**sys.modules, **named}
     try:
         experiment = _decode((Experiment,), tree, "experiment", modules)
     except RecursionError as error:
@@ -141,7 +142,8 @@ def _decode(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[s
     def below(inner: tuple[type, ...], part: Any, place: str) -> Any:
         return _decode(inner, part, place, modules)
 
-    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in given})
+    ordered = [name for name in fields if name in given]  # so that equal files give equal errors
+    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in ordered})
 
 
 def _class(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[str, ModuleType]) -> Any:

@@ -24,7 +24,6 @@ from bitspike.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from bitspike.files import write_atomically
 from bitspike.training.run_folder import RunFolder, default_path
 
 
@@ -168,7 +167,7 @@ def read_only(*arguments: Any, **named: Any) -> None:
     [
         ("os.fsync", no_space, "No space left"),
         ("os.replace", no_space, "No space left"),
-        ("builtins.open", read_only, "Read-only file system"),
+        ("os.open", read_only, "Read-only file system"),
     ],
 )
 def test_failed_writing_keeps_the_previous_checkpoint(
@@ -195,27 +194,6 @@ def test_a_really_full_disk_when_appending(tmp_path: Path) -> None:
     (folder.path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(BitspikeError, match="No space left"):
         folder.append_metrics({"epoch": 1})
-
-
-def test_write_then_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsync of the file comes before the rename, fsync of the folder after it."""
-    events: list[str] = []
-    fsync, rename = os.fsync, os.replace
-    kinds = {True: "folder", False: "file"}
-
-    def seen_fsync(descriptor: int) -> None:
-        events.append(kinds[os.path.isdir(f"/proc/self/fd/{descriptor}")])
-        fsync(descriptor)
-
-    def seen_replace(source: Path, target: Path) -> None:
-        assert source.parent == target.parent
-        events.append("rename")
-        rename(source, target)
-
-    monkeypatch.setattr("os.fsync", seen_fsync)
-    monkeypatch.setattr("os.replace", seen_replace)
-    write_atomically(tmp_path / "x", b"1")
-    assert events == ["file", "rename", "folder"]
 
 
 def test_folders_that_hold_something_are_refused(tmp_path: Path) -> None:
