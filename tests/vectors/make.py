@@ -15,12 +15,15 @@ import safetensors.numpy
 from bitspike.coding import Direct, EventBins, Poisson, SpikeList
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Conv, Dense, Operator, Pool
+from bitspike.ops.srm.neuron import SRMNeuron
+from bitspike.packed.committee import CommitteePacked
 from bitspike.packed.contents import Contents
 from bitspike.packed.file import write
 from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
 from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.heaviside import HeavisidePacked
 from bitspike.packed.lif.network import LIFPacked, from_weights
+from bitspike.packed.srm import network as srm
 
 
 def numbers(n: int, seed: int) -> np.ndarray:
@@ -104,6 +107,29 @@ def lif_models(digits: tuple[str, ...]) -> dict[str, Contents]:
     }  # fmt: skip
 
 
+def srm_network(n_classes: int, binary: bool, seed: int) -> srm.SRMPacked:
+    """A padded convolution with max-pooling, a dense layer; biases on both."""
+    layers = []
+    shape: list[tuple[Dense | Conv, int]] = [(Conv(8, 8, 1, 6, 3, 1), 2), (Dense(96, 20), 1)]
+    for index, (op, pool) in enumerate(shape):
+        drawn = numbers(int(np.prod(op.weight_shape)) + op.weight_shape[-1], seed + index)
+        values = drawn % 2 * 2.0 - 1 if binary else (drawn % 257 - 90) / 64
+        weight, bias = np.split(values, [int(np.prod(op.weight_shape))])
+        layers.append((op, pool, weight.reshape(op.weight_shape), bias))
+    signs = numbers(21 * n_classes, seed + 9).reshape(21, n_classes) % 2 * 2 - 1
+    return srm.from_weights(
+        layers, SRMNeuron(9.0, 5.0, 2.5), signs[:20], signs[20], 4, binary, Poisson(20, 0.5), 20, n_classes
+    )
+
+
+def joint_models(one: dict[str, Contents], digits: tuple[str, ...]) -> dict[str, Contents]:
+    bisnn = Contents(srm_network(10, True, 50), (8, 8), digits, 0.75, "vector", ((0.01, 0.9), (0.1, 0.5)))
+    real = Contents(srm_network(10, False, 60), (8, 8), digits)
+    members = one["digits"], one["trains"], bisnn, real
+    committee = Contents(CommitteePacked(members, "potential"), (8, 8), digits, 1.5, "vector", ((0.1, 0.5),))
+    return {"bisnn": bisnn, "committee": committee}
+
+
 def write_vector(folder: Path, name: str, contents: Contents, seed: int) -> None:
     write(contents, folder / f"{name}.bitspike")
     network = contents.network
@@ -135,7 +161,8 @@ def main(folder: Path) -> None:
             HeavisidePacked((binary(64, 33, -300, 900, 8), binary(33, 10, 0, 0, 9))), (64,), digits, 4.0,
         ),
     }  # fmt: skip
-    for start, group in ((100, models), (200, lif_models(digits))):
+    trains = lif_models(digits)
+    for start, group in ((100, models), (200, trains), (300, joint_models(models | trains, digits))):
         for seed, (name, contents) in enumerate(group.items(), start):
             write_vector(folder, name, contents, seed)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bitspike.coding.spike_list import SpikeList
+from bitspike.data.recordings import Audio, Events
 from bitspike.errors import DataError
 from bitspike.packed.decisions import Array
 
@@ -15,7 +17,7 @@ ROUNDING = 1e-6  # floats may leave [0, 1] by so much
 def as_images(x: Any, shape: tuple[int, ...], n_in: int) -> Array:
     """Images as uint8 `(n, n_in)`: from `(n, *shape)`, `(n, n_in)` or one image; floats in [0, 1] are rounded."""
     if type(x) is not np.ndarray:
-        x = np.asarray(x)
+        x = _array(x)
     if x.shape == shape or x.shape == (n_in,):
         images = x.reshape(1, n_in)
     elif x.shape[1:] == shape or x.shape[1:] == (n_in,):
@@ -26,6 +28,15 @@ def as_images(x: Any, shape: tuple[int, ...], n_in: int) -> Array:
             f"(n, {n_in}) or one image"
         )
     return images if images.dtype == np.uint8 else _levels(images)
+
+
+def _array(x: Any) -> Array:
+    if isinstance(x, Events | Audio | SpikeList):
+        raise DataError(f"the input is {type(x).__name__}; this model needs images")
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the input, {type(x).__name__}, is not an array of images: {error}") from error
 
 
 def _levels(images: Array) -> Array:

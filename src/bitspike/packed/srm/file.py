@@ -75,7 +75,7 @@ def from_parts(metadata: Mapping[str, Any], tensors: Tensors, known: Known) -> d
         "readout_bias": tensors.take_weights("binary", "readout", (n_readouts,), bias=True),
         "burn_in": metadata["burn_in"],
         "n_steps": coding.n_steps,
-        "n_classes": len(metadata["classes"]) or 1,
+        "outputs": len(metadata["classes"]) or 1,
         "coding": coding,
     }
 

@@ -32,7 +32,7 @@ class SRMPacked(WindowPacked):
     """Layers from input to output over a window of `n_steps`, and the readout of the last one. See `reference`.
 
     `readout` of shape `(n_out, K)` and `readout_bias` `(K,)`. One readout (K = 1): its sigmoid is the probability of
-    the second of two classes, or the value of a regression (`n_classes` 1). More: one per class, their softmax.
+    the second of two classes, or the value of a regression (`outputs` 1). More: one per class, their softmax.
     `coding` as in `WindowPacked`, but no constant current. Steps before `burn_in` do not count.
     """
 
@@ -42,7 +42,7 @@ class SRMPacked(WindowPacked):
     readout_bias: Signs
     burn_in: int
     n_steps: int
-    n_classes: int
+    outputs: int
     coding: Any = None
 
     decision: ClassVar[str] = "mean probability, index"
@@ -82,6 +82,11 @@ class SRMPacked(WindowPacked):
     def n_out(self) -> int:
         """Neurons of the last layer, which the readouts read."""
         return self.layers[-1].n_out
+
+    @property
+    def n_classes(self) -> int:
+        """Outputs; 1 of a regression."""
+        return self.outputs
 
     @property
     def n_readouts(self) -> int:
