@@ -60,6 +60,11 @@ def from_json(text: str, plugins: Plugins = ()) -> Experiment:
     return experiment
 
 
+def plain(value: Any) -> Any:
+    """A setting, or a part of an experiment, as the lists, objects and plain values that `to_json` writes for it."""
+    return _encode(value, "experiment")
+
+
 def require_savable(experiment: Experiment) -> None:
     """Refuse, with `UsageError`, an experiment that would not come back equal from its JSON."""
     again = from_json(to_json(experiment))
