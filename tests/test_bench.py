@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from bitspike.weights import Weights
 
 from bitspike.bench import BENCHMARKS, dense_bisnn, dense_hm2bp
 from bitspike.bench.bisnn import bisnn
@@ -22,7 +23,6 @@ from bitspike.ops.srm import reference
 from bitspike.ops.srm.settings import Update
 from bitspike.ops.srm.step import State, Target
 from bitspike.settings import SRM
-from bitspike.weights import Weights
 
 SMALL = {
     inference: (lambda: inference(0.01, n_batches=3), 12),

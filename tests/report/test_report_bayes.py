@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bitspike.training.deciding import calibrate, decider
 from safetensors.numpy import load_file
 from test_report_page import _Structure
 from test_report_table import cells
@@ -23,7 +24,6 @@ from bitspike.report import results_table, write_report
 from bitspike.report.headline import headline
 from bitspike.report.record import read_record
 from bitspike.settings import SRM, Predict
-from bitspike.training.deciding import calibrate, decider
 from bitspike.training.evaluate import encode, evaluate
 from bitspike.training.run_folder import RunFolder
 from bitspike.training.surface import FAR, distance, surface

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bitspike.weights import Weights
 from safetensors.numpy import load_file
 from test_report_page import _Structure
 
@@ -25,7 +26,6 @@ from bitspike.settings import LIF
 from bitspike.training.evaluate import encode, evaluate
 from bitspike.training.examples import SHOWN
 from bitspike.training.run_folder import RunFolder
-from bitspike.weights import Weights
 
 N, N_STEPS = 30, 24
 DENSE = LIF(("40",), (2.0, 1.5), tau_m=8.0, tau_s=2.0)

@@ -17,7 +17,6 @@ from safetensors.torch import save
 
 from bitspike.contracts import Batch, Learner, Progress, StepReport
 from bitspike.errors import BitspikeError, DataError, UsageError
-from bitspike.files import write_atomically
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.rules.gradient import GradientLearner
 from bitspike.settings import Optimizer

@@ -11,6 +11,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bitspike.files import write_atomically
 from bitspike.metrics import accuracy_over_time
 from bitspike.metrics.catalog import CATALOG
 from bitspike.metrics.quality import N_BINS
@@ -23,7 +24,6 @@ from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
 from bitspike.report.record import Array, RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
-from bitspike.training.files import write_atomically
 
 _SHOWN_ELSEWHERE = (
     "robustness", "threshold_sweep", "calibration.sweep", "layers", "uncertainty.conformal_thresholds",
