@@ -96,8 +96,8 @@ def _name(kind: type) -> str:
 def _check_class(kind: type, where: str) -> None:
     """Refuse a class whose values could not be read again."""
     named = f"{where}: {kind.__module__}:{kind.__qualname__} cannot be saved"
-    parameters: Any = getattr(kind, "__dataclass_params__", None)
-    if "__dataclass_params__" not in vars(kind) or not parameters.frozen:
+    parameters: Any = vars(kind).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
         raise UsageError(f"{named}: decorate it with @dataclass(frozen=True)")
     if kind.__module__ == "__main__":
         raise UsageError(
@@ -115,7 +115,7 @@ def _check_class(kind: type, where: str) -> None:
 def _find(owner: Any, path: str) -> Any:
     """What stands at `path` below a module; read from dictionaries, for attributes may import."""
     for part in path.split("."):
-        owner = getattr(owner, "__dict__", {}).get(part)
+        owner = vars(owner).get(part) if isinstance(owner, ModuleType | type) else None
     return owner
 
 

@@ -59,7 +59,8 @@ class Stopped(KeyboardInterrupt):
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
     """SIGTERM and SIGHUP raise `Stopped`, once, in the main thread of a process that has not taken them itself."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    there = signal.Signals.__members__  # Windows has no SIGHUP
+    numbers = [there[name] for name in ("SIGTERM", "SIGHUP") if name in there]
     taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -73,5 +73,5 @@ def require_uint8(images: Any) -> None:
     import torch
 
     if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
-        kind = getattr(images, "dtype", type(images).__name__)
+        kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
         raise DataError(f"images are {kind}; coding needs a uint8 tensor, 0 dark to 255 bright")
