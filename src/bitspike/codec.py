@@ -60,6 +60,11 @@ def from_json(text: str, plugins: Plugins = ()) -> Experiment:
     return experiment
 
 
+def plain(value: Any) -> Any:
+    """A setting, or a part of an experiment, as the lists, objects and plain values that `to_json` writes for it."""
+    return _encode(value, "experiment")
+
+
 def require_savable(experiment: Experiment) -> None:
     """Refuse, with `UsageError`, an experiment that would not come back equal from its JSON."""
     again = from_json(to_json(experiment))
@@ -142,7 +147,8 @@ def _decode(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[s
     def below(inner: tuple[type, ...], part: Any, place: str) -> Any:
         return _decode(inner, part, place, modules)
 
-    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in given})
+    ordered = [name for name in fields if name in given]  # so that equal files give equal errors
+    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in ordered})
 
 
 def _class(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[str, ModuleType]) -> Any:

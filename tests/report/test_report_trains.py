@@ -172,7 +172,7 @@ def test_synops_and_headline_of_direct_input(tmp_path):
     cards = {card["title"]: card for card in headline(read_record(where.path))}
     assert cards["Window"]["value"] == "24 steps"
     assert cards["Spikes per image"]["value"] == f"{hidden:,.0f}"
-    assert "1,200 neuron updates" in cards["Synaptic operations"]["note"]
+    assert "1,200 neuron updates" in cards["Synaptic operations per image"]["note"]
 
 
 def test_robustness_starts_at_the_undisturbed_accuracy(tmp_path):

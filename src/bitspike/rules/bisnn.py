@@ -9,6 +9,7 @@ steps and starts need thousands of epochs; recipes/bisnn_paper.py has them.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -18,8 +19,10 @@ from bitspike.errors import DataError, UsageError
 from bitspike.experiment import Experiment, Rule
 from bitspike.ops.srm.settings import Draws, Kind, Update
 from bitspike.ranges import Range, at_least, between
-from bitspike.rules.gradient import PREFIX, GradientLearner
+from bitspike.rules.gradient import GradientLearner
 from bitspike.settings import SRM
+
+PRIOR = re.compile(r"prior\d+")
 
 if TYPE_CHECKING:
     import torch
@@ -90,12 +93,7 @@ class BiSNNLearner(GradientLearner):
         latents = list(network.latents)
         super().__init__(network, settings, [{"params": latents, "lr": settings.lr}])
         self.adam = settings.name == "adam"
-        if self.adam:  # the kernels move the optimiser's own memory
-            for latent in latents:
-                self.optimiser.state[latent] = {
-                    "step": torch.zeros(()), "exp_avg": torch.zeros_like(latent),
-                    "exp_avg_sq": torch.zeros_like(latent),
-                }  # fmt: skip
+        self._start_moments()
         natural = 0.5 * math.log(rule.prior / (1 - rule.prior))
         bayes = experiment.weights.kind == "bernoulli"
         self.priors = [torch.full_like(latent.data, natural) for latent in latents] if bayes else []
@@ -165,12 +163,24 @@ class BiSNNLearner(GradientLearner):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take the state back, in place: the kernels share the optimiser's memory."""
-        super().load_state_dict({name: tensor for name, tensor in state.items() if name.startswith(PREFIX)})
+        super().load_state_dict({name: tensor for name, tensor in state.items() if not PRIOR.fullmatch(name)})
+        self._start_moments()
         for index, prior in enumerate(self.priors):
             given = state.get(f"prior{index}")
             if given is None or given.shape != prior.shape or given.dtype != prior.dtype:
                 raise DataError(f"'prior{index}' is missing or has another shape than {tuple(prior.shape)}")
             prior.copy_(given)
+
+    def _start_moments(self) -> None:
+        """Adam's moments are 0 where it has none yet: the kernels move the optimiser's own memory."""
+        import torch
+
+        for latent in self.network.latents if self.adam else ():
+            if not self.optimiser.state[latent]:
+                self.optimiser.state[latent] = {
+                    "step": torch.zeros(()), "exp_avg": torch.zeros_like(latent),
+                    "exp_avg_sq": torch.zeros_like(latent),
+                }  # fmt: skip
 
     def _learned(self, index: int) -> Latents:
         """What a layer learns, sharing memory with parameters, priors and the optimiser's moments."""

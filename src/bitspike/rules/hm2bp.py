@@ -250,6 +250,8 @@ class Boost:
 
 def regulariser(weight: Tensor, strength: float, beta: float, limit: float) -> Tensor:
     """lambda beta (w / w_max) exp(beta (mean over a neuron's inputs of (w / w_max)^2 - 1)) (section 6.9)."""
+    import torch
+
     scaled = weight / limit
     mean = scaled.square().flatten(0, -2).mean(0)
     return strength * beta * scaled * torch.exp(beta * (mean - 1))
