@@ -8,6 +8,7 @@ SIGHUP, which a run takes as it takes Ctrl-C. With `--json` a verb prints exactl
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -124,8 +125,13 @@ def _run(name: str, arguments: list[str], shown: bool) -> dict[str, Any]:
     # another busy process beside it on two cores, training is ten times slower. OpenMP reads this as torch loads.
     if name != "bench":  # where the rivals run as their users run them
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    verb = importlib.import_module(f"bitspike.cli.{name}")
-    result: dict[str, Any] = verb.command(arguments)()
+    gc.disable()  # modules and options leave no garbage worth the time
+    try:
+        verb = importlib.import_module(f"bitspike.cli.{name}")
+        command = verb.command(arguments)
+    finally:
+        gc.enable()
+    result: dict[str, Any] = command()
     if shown:
         verb.show(result)
     return result
