@@ -80,7 +80,7 @@ def test_it_packs_decides_alike_and_predicts(run, digits, tmp_path, capsys):
     model = load.load(tmp_path / "votes.bitspike")
     images = digits.test_inputs
     coded = run.experiment.coding.encode(torch.from_numpy(images).flatten(1))
-    assert pack.difference(model.decide(images), run.model.decide(coded), "both") is None
+    assert pack.difference(model.decide(images), run.model.decide(coded).decisions(), "both") is None
     np.save(tmp_path / "some.npy", images[:3])
     code, said = command(capsys, "predict", tmp_path / "votes.bitspike", tmp_path / "some.npy", *PLUGIN)
     labels = [row["label"] for row in said["predictions"]]
