@@ -46,7 +46,6 @@ def without_its_modules(monkeypatch):
     """As in a process that has not imported them."""
     for module in (votes_rule, votes_network, votes_packed):
         monkeypatch.delitem(sys.modules, module.__name__)
-    monkeypatch.setattr("bitspike.deploy.load._below", lambda base: [])
 
 
 def test_it_trains_and_is_evaluated(run):

@@ -86,10 +86,9 @@ def test_a_packed_network_holds_what_was_trained(kind: str, delay: int) -> None:
     plain = snapped(model)
 
     def predict(x: np.ndarray) -> Any:
-        return plain.decide(torch.from_numpy(time_table(16)[x]))
+        return plain.decide(torch.from_numpy(time_table(16)[x])).decisions()
 
-    images = random_images(np.random.default_rng(0), 50, 36)
-    assert verify(packed, lambda x: predict(x).decisions(), images) is None
+    assert verify(packed, predict, random_images(np.random.default_rng(0), 50, 36)) is None
 
 
 def test_snapped_leaves_the_model_alone_and_is_what_gets_packed() -> None:
@@ -145,7 +144,7 @@ def test_a_bisnn_network_decides_alike_in_plain_torch_and_packed(kind: str, n_cl
     plain = snapped(model)
     plain.backend = "reference"  # type: ignore[assignment]
     images = random_images(np.random.default_rng(0), 30, 36)
-    assert verify(packed, lambda x: plain.decide(torch.from_numpy(x)).decisions(), images) is None
+    assert verify(packed, lambda x: plain.decide(torch.from_numpy(x)).decisions(), images) is None  # type: ignore[operator]
     assert packed.temperature == 0.7
 
 

@@ -1,11 +1,10 @@
-"""Networks and codings of the user's own: named by import path in the file, read where their module is imported."""
+"""Networks and codings of the user's own: named by import path in the file, read where the user gives the module."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from bitspike.errors import FormatError, UsageError
 from bitspike.ops.native import instruction_sets
 from bitspike.packed.committee import CommitteePacked
 from bitspike.packed.contents import Contents
-from bitspike.packed.file import decode, encode, read, write
+from bitspike.packed.file import decode, encode, write
 from lif_nets import dense, random_trains
 from packed_nets import assert_equal
 from spoil import parts, whole
@@ -160,12 +159,17 @@ def contents_of(mine: Any, name: str) -> Contents:
 def test_a_class_of_the_users_own_ships(mine: Any, name: str, tmp_path: Path) -> None:
     contents, path = contents_of(mine, name), tmp_path / "model.bitspike"
     write(contents, path)
-    with pytest.raises(
-        FormatError, match=rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(
+            FormatError, match=rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"
+        ),
     ):
-        read(path)
-    for plugins in ([mine], ["my_packed"], []):
-        model = bitspike.load(path, plugins=plugins)
+        patch.delitem(sys.modules, "my_packed")
+        bitspike.load(path)
+    assert encode(bitspike.load(path).contents) == path.read_bytes()  # imported already
+    for plugin in (mine, "my_packed"):
+        model = bitspike.load(path, plugins=[plugin])
         assert encode(model.contents) == path.read_bytes()
         decided = model.decide(IMAGES)
         assert len(set(decided.labels.tolist())) > 1
@@ -234,10 +238,10 @@ def test_predict_takes_plugins(mine: Any, tmp_path: Path, capsys: pytest.Capture
     model, inputs = tmp_path / "model.bitspike", tmp_path / "x.npy"
     write(contents_of(mine, "Brightest"), model)
     np.save(inputs, IMAGES)
-    command = [sys.executable, "-m", "bitspike", "predict", str(model), str(inputs)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "--plugin my_packed" in done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "my_packed")
+        assert main(["predict", str(model), str(inputs)]) == 2
+    assert "--plugin my_packed" in capsys.readouterr().err
     assert main(["predict", str(model), str(inputs), "--plugin", "my_packed", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["predictions"]
     expected = bitspike.load(model, plugins=[mine]).predict(IMAGES)
