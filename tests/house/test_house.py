@@ -1,4 +1,4 @@
-"""A system that the library has never heard of moves in: votes_network.py, votes_rule.py, votes_packed.py, and a line."""
+"""A system that the library has never heard of: votes_network.py, votes_rule.py, votes_packed.py, and a line."""
 
 import dataclasses
 import json

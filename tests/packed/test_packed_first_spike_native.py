@@ -11,7 +11,7 @@ from bitspike.coding import time_table
 from bitspike.errors import BackendError, DataError
 from bitspike.ops.native import instruction_sets
 from bitspike.packed.decisions import Decisions
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.native import FirstSpikeEngine
 from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.first_spike.reference import decide

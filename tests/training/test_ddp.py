@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from bitspike.weights import Weights
 
 from bitspike import errors
 from bitspike.coding import Direct, FirstSpike, Pixel
@@ -24,7 +25,6 @@ from bitspike.settings import IF, LIF, Optimizer
 from bitspike.training import RunFolder, load_model, train
 from bitspike.training.checkpoint import load_checkpoint
 from bitspike.training.processes import Processes
-from bitspike.weights import Weights
 
 SCRIPT = """
 import sys

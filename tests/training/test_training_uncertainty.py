@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bitspike.weights import Weights
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -27,7 +28,6 @@ from bitspike.settings import IF, LIF, Optimizer
 from bitspike.training import train
 from bitspike.training.evaluate import encode, predict_all
 from bitspike.training.uncertainty import Judged, measure
-from bitspike.weights import Weights
 
 
 def predicted(potentials: Tensor, temperature: float = 1.0, time: int = 9) -> Prediction:

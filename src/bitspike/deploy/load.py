@@ -39,7 +39,8 @@ def with_plugins(plugins: Sequence[ModuleType | str]) -> Known:
     `plugins`, modules or their names, are imported first; one that cannot be raises `UsageError`.
     """
     load_plugins(plugins)
-    kinds = tuple(kind for kind in _below(Packed) if kind not in KNOWN.kinds)
+    packed = _below(Packed)  # type: ignore[type-abstract]
+    kinds = tuple(kind for kind in packed if kind not in KNOWN.kinds)
     codings = {import_path(kind): kind for kind in _below(Coding)}
     return Known((*KNOWN.kinds, *kinds), {**codings, **KNOWN.codings})
 

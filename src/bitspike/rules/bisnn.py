@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bitspike.coding import EventBins, Poisson
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -55,8 +55,7 @@ class BiSNN(Rule, Draws):
 
     def check(self, experiment: Experiment) -> None:
         """Refuse windows without steps to learn from, and decay."""
-        network = experiment.network
-        assert isinstance(network, SRM)
+        network = cast(SRM, experiment.network)
         first = max(network.burn_in, len(network.hidden))
         if first >= experiment.coding.n_steps:
             raise UsageError(
@@ -69,8 +68,7 @@ class BiSNN(Rule, Draws):
         """Latents as `weights` says; readouts of random signs."""
         from bitspike.networks.srm import SRMNetwork
 
-        coding, network = experiment.coding, experiment.network
-        assert isinstance(network, SRM)
+        coding, network = experiment.coding, cast(SRM, experiment.network)
         n_inputs = coding.channels_of(task.n_inputs)
         model = SRMNetwork(
             coding.map_shape(task.input_shape, n_inputs), task.n_classes, coding, network, experiment.weights,

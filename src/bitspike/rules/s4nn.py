@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -83,8 +83,7 @@ class S4NN(Rule, Targets):
         """Latents as `weights` says, clipped; thresholds theta / alpha, the same for all neurons of a layer (5)."""
         from bitspike.networks.first_spike import FirstSpikeNetwork
 
-        network = experiment.network
-        assert isinstance(network, IF)
+        network = cast(IF, experiment.network)
         model = FirstSpikeNetwork(
             task.n_inputs, task.n_classes, experiment.coding, network, experiment.weights, generator,
             experiment.backend,
