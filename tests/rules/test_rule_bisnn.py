@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from bitspike.training.deciding import predict_all
-from bitspike.weights import Weights
 
 from bitspike.coding import Pixel, Poisson
 from bitspike.contracts import Batch, Progress, Task
