@@ -45,6 +45,7 @@ class SRMNetwork(Network):
 
     system = "srm"
     decides: Decides = "window"
+    logarithmic = True
 
     def __init__(
         self,
