@@ -18,9 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bitspike import errors
+from bitspike import codec, errors
 from bitspike.coding import FirstSpike, Pixel, Poisson
-from bitspike import codec
 from bitspike.contracts import Batch, Progress
 from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
