@@ -58,7 +58,7 @@ native: $(READY)  ## check that the C++ module is there, if there is a compiler
 	     rm -f $(READY); exit 1; \
 	   else echo "no C++ compiler: the reference back end runs (see bitspike doctor)" >&2; fi
 
-$(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
+$(READY): pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
 	|| { echo "$(PYTHON) is older than 3.11; try make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,20 +5,19 @@
 #include <string>
 #include <vector>
 
-#include "cpu.hpp"
+#include "common/cpu.hpp"
 
 namespace nb = nanobind;
 
 void bind_cochlea(nb::module_& m);
 void bind_event_camera(nb::module_& m);
-void bind_packed(nb::module_& m);
-void bind_packed_srm(nb::module_& m);
-void bind_packed_trains(nb::module_& m);
 void bind_first_spike(nb::module_& m);
+void bind_lif(nb::module_& m);
 void bind_s4nn(nb::module_& m);
-void bind_spike_train_conv(nb::module_& m);
 void bind_srm(nb::module_& m);
-void bind_spike_train(nb::module_& m);
+void bind_packed_first_spike(nb::module_& m);
+void bind_packed_lif(nb::module_& m);
+void bind_packed_srm(nb::module_& m);
 
 NB_MODULE(_native, m) {
     m.doc() = "Native kernels of bitspike.";
@@ -30,12 +29,11 @@ NB_MODULE(_native, m) {
     }, "The instruction sets that this machine can run, best last.");
     bind_cochlea(m);
     bind_event_camera(m);
-    bind_packed(m);
-    bind_packed_srm(m);
-    bind_packed_trains(m);
     bind_first_spike(m);
+    bind_lif(m);
     bind_s4nn(m);
-    bind_spike_train_conv(m);
     bind_srm(m);
-    bind_spike_train(m);
+    bind_packed_first_spike(m);
+    bind_packed_lif(m);
+    bind_packed_srm(m);
 }

@@ -119,7 +119,9 @@ def cases() -> dict[str, Case]:
         "srm-real": of_images(srm(Poisson(9, signed=True), srm_dense(24, 8), 2, False), (3, 4), ("a", "b")),
         "srm-regression": of_images(srm(Poisson(9), srm_dense(12, 8), 1, True, biased=False), (12,), ()),
         "srm-events": Case(Contents(srm(EVENTS, srm_dense(24, 9), 3, True), (2, 3, 4), ABC), events),
-        "srm-sound": Case(Contents(srm(SOUND, srm_dense(SOUND.n_channels, 9), 3, True), (SOUND.n_channels,), ABC), sound),
+        "srm-sound": Case(
+            Contents(srm(SOUND, srm_dense(SOUND.n_channels, 9), 3, True), (SOUND.n_channels,), ABC), sound
+        ),
     }  # fmt: skip
     later = dataclasses.replace(EVENTS, bin_us=150)
     other = Case(Contents(srm(later, srm_dense(24, 9), 3, True), (2, 3, 4), ABC), events)

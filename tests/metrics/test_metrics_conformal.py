@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitspike.errors import DataError
+from bitspike.errors import DataError, UsageError
 from bitspike.metrics import (
     EarlyStopping,
     conformal_grid,
@@ -151,7 +151,7 @@ def test_what_cannot_be_calibrated_is_refused():
     generator = torch.Generator()
     probabilities, labels = over_time(5, generator)
     for alpha in (0.0, 1.0, -0.1, math.nan):
-        with pytest.raises(DataError, match="alpha is"):
+        with pytest.raises(UsageError, match="alpha is"):
             conformal_threshold(torch.zeros(3), alpha)
     with pytest.raises(DataError, match="n_times"):
         early_stopping(probabilities[:, 0], labels, 0.1, generator)

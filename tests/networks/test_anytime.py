@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from bitspike.weights import Weights
 
 from bitspike.coding import Direct, Poisson
 from bitspike.errors import UsageError
@@ -17,7 +18,6 @@ from bitspike.networks.lif import LIFNetwork
 from bitspike.ops.native import instruction_sets
 from bitspike.rules.s4nn import _decide as s4nn_decide
 from bitspike.settings import IF, LIF
-from bitspike.weights import Weights
 
 BACKENDS = ["reference", "native"] if instruction_sets() else ["reference"]
 N_STEPS, N_IN, CLASSES = 12, 20, 4

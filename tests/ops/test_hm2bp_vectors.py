@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitspike.contracts import Batch
 from bitspike.ops.lif import pairwise, reference
 from bitspike.ops.lif.function import Macro, Micro, _lateral_factor, inject, layer
 from bitspike.ops.lif.neuron import Neuron
@@ -203,14 +204,12 @@ def test_regulariser():  # 13.6
 
 
 def test_sample_weights():  # 13.6
-    from bitspike.contracts import Batch
-
-    boost, labels = Boost(5, 2), torch.tensor([0, 0, 0, 1, 1])
+    boost, batch = Boost(2), Batch(None, torch.tensor([0, 0, 0, 1, 1]), torch.arange(5))
+    assert boost.of(batch).tolist() == [1] * 5
     for expected in (1.01680633, 1.03408712):
-        wrong = torch.tensor([False, True, False, False, False])
-        boost.note(Batch(None, labels, torch.arange(5)), wrong)
+        boost.note(batch, torch.tensor([False, True, False, False, False]))
         assert boost.grow()["largest_sample_weight"] == pytest.approx(expected, abs=1e-8)
-    assert boost.q[[0, 2, 3, 4]].tolist() == [1, 1, 1, 1]
+    assert boost.of(batch).tolist() == pytest.approx([1, 1.03408712, 1, 1, 1], abs=1e-7)
 
 
 @pytest.mark.parametrize("mode", ["closed", "trace"])

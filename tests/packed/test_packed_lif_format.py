@@ -1,74 +1,44 @@
-"""Model files of spike trains: round trip, refusals, hostile bytes."""
+"""Model files of LIF networks: size and refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-import bitspike
 from bitspike.coding import Cochlea, Direct, EventBins, Poisson
-from bitspike.deploy.train_model import TrainModel
 from bitspike.errors import FormatError, UsageError
-from bitspike.packed.file import decode, encode, write
-from bitspike.packed.lif.file import TrainContents
-from bitspike.packed.lif.network import LIFPacked
-from lif_nets import dense, maps, random_inputs, random_trains
-from packed_nets import assert_equal
-from spoil import parts, spoilt_bytes, spoilt_metadata, whole
+from bitspike.packed.contents import Contents
+from bitspike.packed.file import decode, encode
+from lif_nets import dense, maps, random_trains
+from spoil import parts, whole
 
 RNG = np.random.default_rng(0)
 NETWORK = random_trains(RNG, maps(6, 5, 1, 3), True, Direct(9, 0.5), 9, lateral=0.25)
-REAL = random_trains(RNG, dense(4, 3), False, Poisson(9, signed=True), 9).layers
-CONTENTS = TrainContents(NETWORK, (6, 5), ("a", "ü", '"'), 1.5, "test")
+REAL = random_trains(RNG, dense(4, 3), False, Poisson(9, signed=True), 9)
+CONTENTS = Contents(NETWORK, (6, 5), ("a", "ü", '"'), 1.5, "test")
 VALID = encode(CONTENTS)
 SOUND = Cochlea(60, rate=8000)
 EVENTS = EventBins(20, 100, height=3, width=4)
 
 
-def contents_of(kind: str) -> TrainContents:
+def contents_of(kind: str) -> Contents:
     if kind == "direct":
         return CONTENTS
     if kind == "poisson":
-        return TrainContents(LIFPacked(REAL, 9, Poisson(9, signed=True)), (2,), ("a", "b", "c"))
+        return Contents(REAL, (2,), ("a", "b", "c"))
     coding: Any = SOUND if kind == "sound" else EVENTS
     shape = (coding.n_channels,) if kind == "sound" else (2, 3, 4)
     network = random_trains(RNG, dense(coding.n_channels, 9, 2), True, coding, coding.n_steps)
-    return TrainContents(network, shape, ("a", "b"))
-
-
-@pytest.mark.parametrize("kind", ["direct", "poisson", "events", "sound"])
-def test_round_trip(kind: str, tmp_path: Path) -> None:
-    contents = contents_of(kind)
-    encoded = encode(contents)
-    again = decode(encoded)
-    assert isinstance(again, TrainContents)
-    assert encode(again) == encoded
-    assert again.coding == kind
-    assert again.network.coding == contents.network.coding
-    for name in ("input_shape", "classes", "temperature", "recipe"):
-        assert getattr(again, name) == getattr(contents, name)
-    for a, b in zip(again.network.layers, contents.network.layers, strict=True):
-        assert (a.operator, a.neuron, a.kind) == (b.operator, b.neuron, b.kind)
-        np.testing.assert_array_equal(a.signs, b.signs)
-        np.testing.assert_array_equal(a.weights, b.weights)
-    size = write(contents, tmp_path / "model")
-    model = bitspike.load(tmp_path / "model")
-    assert isinstance(model, TrainModel)
-    assert model.footprint()["file_bytes"] == size == len(encoded) == (tmp_path / "model").stat().st_size
-    inputs = random_inputs(np.random.default_rng(1), 4, contents.network)
-    assert_equal(model.decide(inputs), TrainModel(contents, "reference").decide(inputs))
+    return Contents(network, shape, ("a", "b"))
 
 
 def test_the_size_is_that_of_the_bits() -> None:
     network = random_trains(np.random.default_rng(0), dense(784, 800, 10), True, Direct(100), 100)
-    encoded = encode(TrainContents(network, (28, 28), tuple("0123456789")))
+    encoded = encode(Contents(network, (28, 28), tuple("0123456789")))
     assert len(encoded) <= 784 * 100 + 800 * 2 + 1500
 
 
@@ -78,7 +48,8 @@ SPOILT: list[tuple[str, Spoil]] = [
     ("format version 2", lambda m, t: m.update(format=2)),
     ("metadata fields", lambda m, t: m.pop("settings")),
     ("metadata fields", lambda m, t: m.update(delay=0)),
-    ("metadata fields", lambda m, t: m.update(coding="first_spike")),
+    ("'first_spike' is unknown", lambda m, t: m.update(coding="first_spike")),
+    ("metadata fields", lambda m, t: m.update(coding="first_spike", decision="earliest, margin, index")),
     ("settings is", lambda m, t: m.update(coding="poisson")),
     ("settings is", lambda m, t: m["settings"].update(colour=1)),
     ("n_steps is 1", lambda m, t: m["settings"].update(n_steps=1)),
@@ -97,7 +68,7 @@ SPOILT: list[tuple[str, Spoil]] = [
     ("layers holds", lambda m, t: m.update(layers=[1])),
     ("layer 1 has fields", lambda m, t: m["layers"][0].pop("kind")),
     ("layer 2 has fields", lambda m, t: m["layers"][1].update(dense={"n_in": 1, "n_out": 1})),
-    ("layer 1 has fields", lambda m, t: m["layers"][0].update(kind=3)),
+    ("layer 1: kind is 3", lambda m, t: m["layers"][0].update(kind=3)),
     ("layer 1, conv is", lambda m, t: m["layers"][0]["conv"].update(stride=2)),
     ("layer 1, conv", lambda m, t: m["layers"][0]["conv"].update(size=0)),
     ("layer 1, conv", lambda m, t: m["layers"][0]["conv"].update(height=-3)),
@@ -111,6 +82,7 @@ SPOILT: list[tuple[str, Spoil]] = [
     ("layer 1, neuron is", lambda m, t: m["layers"][0]["neuron"].pop("tau_m")),
     ("threshold", lambda m, t: m["layers"][0]["neuron"].update(threshold=0.0)),
     ("threshold is 100000000000000.0", lambda m, t: m["layers"][0]["neuron"].update(threshold=1e14)),
+    ("threshold is 1e-320", lambda m, t: m["layers"][0]["neuron"].update(threshold=1e-320)),
     ("tau_m is 1.0", lambda m, t: m["layers"][0]["neuron"].update(tau_m=1.0)),
     ("must differ", lambda m, t: m["layers"][0]["neuron"].update(tau_s=20.0)),
     ("refractory is 64", lambda m, t: m["layers"][0]["neuron"].update(refractory=64)),
@@ -139,7 +111,7 @@ def test_weights_are_finite_and_channels_those_of_the_coding() -> None:
     metadata, tensors = parts(encode(contents_of("poisson")))
     for bad in (np.nan, np.inf, 1e13):
         spoilt = {"1.weights": np.full_like(tensors["1.weights"], bad)}
-        with pytest.raises(FormatError, match="a weight is NaN or larger"):
+        with pytest.raises(FormatError, match=r"a weight is (NaN|larger)"):
             decode(whole(metadata, spoilt))
     metadata["settings"]["signed"] = False
     with pytest.raises(FormatError, match="does not make 4 inputs"):
@@ -147,27 +119,3 @@ def test_weights_are_finite_and_channels_those_of_the_coding() -> None:
     for kind, shape in (("sound", (77,)), ("events", (24, 2))):
         with pytest.raises(UsageError, match="input_shape"):
             replace(contents_of(kind), input_shape=shape)
-
-
-def check_bytes(data: bytes) -> None:
-    """A reader gives contents that run, or `FormatError`; nothing else."""
-    try:
-        contents = decode(data)
-    except FormatError:
-        return
-    assert isinstance(contents, TrainContents)
-    if contents.network.n_steps <= 100:
-        inputs = random_inputs(np.random.default_rng(0), 2, contents.network)
-        assert_equal(TrainModel(contents).decide(inputs), TrainModel(contents, "reference").decide(inputs))
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_mutated_bytes_never_crash(data: st.DataObject) -> None:
-    check_bytes(spoilt_bytes(data, VALID))
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_mutated_metadata_never_crash(data: st.DataObject) -> None:
-    check_bytes(spoilt_metadata(data, VALID))

@@ -104,21 +104,6 @@ def test_any_network(data: st.DataObject) -> None:
     assert_equal(LIFEngine(network, isa).decide(inputs), decide(network, inputs))
 
 
-@pytest.mark.parametrize("coding", [None, Direct(20), Poisson(20)], ids=str)
-def test_threads_and_batches_change_nothing(coding: Any) -> None:
-    rng = np.random.default_rng(4)
-    network = random_trains(rng, dense(40, 70, 10), True, coding, 20)
-    inputs = random_inputs(rng, 300, network)
-    engine = LIFEngine(network)
-    whole = engine.decide(inputs, threads=1)
-    for threads in (2, 3, 8):
-        assert_equal(engine.decide(inputs, threads=threads), whole)
-    parts = [engine.decide(inputs[k : k + 1]) for k in range(0, 300, 7)]
-    for name, value in vars(whole).items():
-        np.testing.assert_array_equal(np.concatenate([vars(part)[name] for part in parts]), value[::7])
-    assert len(engine.decide(inputs[:0]).labels) == 0
-
-
 def test_a_current_below_the_least_never_fires_and_one_above_does() -> None:
     for neuron, n_steps in [
         (Neuron(3.0), 100),

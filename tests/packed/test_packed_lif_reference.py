@@ -14,8 +14,11 @@ from bitspike.ops.lif import reference as training
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.signals import pack, unpack
 from bitspike.ops.operators import Conv, Dense, Operator, Pool
-from bitspike.packed.lif.network import LIFPacked, LIFPackedLayer, from_weights, snap
+from bitspike.packed.lif.layers import LIFPackedLayer
+from bitspike.packed.lif.network import LIFPacked, from_weights
 from bitspike.packed.lif.reference import decide, run
+from bitspike.packed.weights import Reals, Signs
+from bitspike.packed.weights import snap_window as snap
 from lif_nets import dense, maps, random_inputs, random_spikes, random_trains
 
 CASES = [
@@ -133,21 +136,22 @@ def test_what_does_not_fit_is_refused() -> None:
     layer = random_trains(rng, dense(4, 3), True).layers[0]
     other = random_trains(rng, dense(4, 3), True, lateral=1.0).layers[0]
     fitting = random_trains(rng, dense(3, 2), True).layers[0]
-    assert layer.signs is not None
+    assert layer.weights is not None
+    nan = np.full((4, 3), np.nan, np.float32)
+    huge = Reals(np.full((4, 3), 1e13, np.float32))
+    pool = Pool(2, 2, 1, 2)
     for fault, make in {
         "layer 2 has 4 inputs": lambda: LIFPacked((layer, layer), 9),
         "only the last layer": lambda: LIFPacked((other, fitting), 9),
         "at least one layer": lambda: LIFPacked((), 9),
         "n_steps is 1": lambda: LIFPacked((layer,), 1),
         "coding has 5 steps": lambda: LIFPacked((layer,), 9, Direct(5)),
-        "unused bits": lambda: LIFPackedLayer(layer.operator, "binary", layer.neuron, layer.signs | 128),
-        "expected uint8": lambda: LIFPackedLayer(layer.operator, "binary", layer.neuron),
-        "has no signs": lambda: LIFPackedLayer(Pool(2, 2, 1, 2), "pool", layer.neuron, layer.signs),
-        "operator is a Pool": lambda: LIFPackedLayer(Pool(2, 2, 1, 2), "binary", layer.neuron, layer.signs),
-        "kind is 'odd'": lambda: LIFPackedLayer(layer.operator, "odd", layer.neuron, layer.signs),  # type: ignore[arg-type]
-        "a weight is NaN": lambda: LIFPackedLayer(
-            layer.operator, "real", layer.neuron, weights=np.full((4, 3), np.nan, np.float32)
-        ),
+        "unused bits": lambda: Signs(np.full((4, 1), 128, np.uint8), (4, 3)),
+        "expected uint8": lambda: Signs(np.zeros((4, 2), np.uint8), (4, 3)),
+        "a Dense, needs": lambda: LIFPackedLayer(layer.operator, None, layer.neuron),
+        "a Pool, needs None": lambda: LIFPackedLayer(pool, layer.weights, layer.neuron),
+        "a weight is NaN": lambda: Reals(nan),
+        "a weight is larger": lambda: LIFPackedLayer(layer.operator, huge, layer.neuron),
         "threshold is": lambda: _layer(Dense(1, 1), [[1.0]], 1e20),
         "expected \\(3, 3, 1, 2\\)": lambda: _layer(Conv(3, 3, 1, 2, 3), np.ones((3, 3, 2)), 1.0),
     }.items():

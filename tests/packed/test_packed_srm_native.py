@@ -29,7 +29,7 @@ def inputs_of(rng: np.random.Generator, n: int, network: SRMPacked) -> Any:
     coding = network.coding
     if coding is None:
         return random_spikes(rng, n, network.n_steps, network.n_in)
-    images = rng.integers(0, 256, (n, network.n_in // coding.n_channels(1))).astype(np.uint8)
+    images = rng.integers(0, 256, (n, network.n_in // coding.channels_of(1))).astype(np.uint8)
     images[n // 3 :][rng.random(images[n // 3 :].shape) < 0.7] = 0
     images[0], images[-1] = 0, 255
     return images
@@ -89,19 +89,6 @@ def test_random_networks(data: st.DataObject) -> None:
     truth = decide(network, inputs)
     for isa in ISAS:
         assert_equal(SRMEngine(network, isa).decide(inputs), truth)
-
-
-def test_a_decision_does_not_depend_on_threads_or_company() -> None:
-    rng = np.random.default_rng(5)
-    network = random_srm(rng, dense(30, 50, 20), 6, True, Poisson(20, 0.5), 20)
-    images = inputs_of(rng, 101, network)
-    engine = SRMEngine(network)
-    all_at_once = engine.decide(images, threads=1)
-    for threads in (2, 5, 64):
-        assert_equal(engine.decide(images, threads), all_at_once)
-    alone = engine.decide(images[40:41])
-    np.testing.assert_array_equal(alone.potentials[0], all_at_once.potentials[40])
-    assert len(engine.decide(images[:0]).labels) == 0
 
 
 def test_long_windows_fade_into_denormals_alike() -> None:

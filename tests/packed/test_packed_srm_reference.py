@@ -16,10 +16,12 @@ from bitspike.ops.srm import reference as training
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.settings import Update
 from bitspike.ops.srm.step import Latents, Layer, State
-from bitspike.packed.lif.network import snap
 from bitspike.packed.lif.reference import apply
-from bitspike.packed.srm.network import SRMPacked, SRMPackedLayer, decisions, from_weights, plus_minus
-from bitspike.packed.srm.reference import advance, decide, over_time, run
+from bitspike.packed.srm.layers import SRMPackedLayer
+from bitspike.packed.srm.network import SRMPacked, from_weights
+from bitspike.packed.srm.reference import advance, decide, decisions, over_time, run
+from bitspike.packed.weights import Reals, Signs
+from bitspike.packed.weights import snap_window as snap
 from lif_nets import random_spikes
 from srm_nets import dense, maps, random_srm
 
@@ -30,7 +32,7 @@ def spikes(steps: list[int], channels: list[int], n_steps: int, n_channels: int)
 
 
 def test_vector_b1() -> None:
-    layer = SRMPackedLayer(Dense(1, 1), "binary", signs=np.array([[1]], np.uint8))
+    layer = SRMPackedLayer(Dense(1, 1), Signs.of(np.ones((1, 1), bool)))
     state = np.zeros((4, 1, 1), np.float32)
     b1 = [  # x, P, Q, R
         (1, 0, 1, 0), (0, 1, 0.84648172, 1), (1, 1.75131914, 1.71653131, 1.60653066),
@@ -45,14 +47,16 @@ def test_vector_b1() -> None:
 
 def by_training(network: SRMPacked, entering: np.ndarray[Any, Any]) -> tuple[list[Any], Any]:
     """Spikes of every layer `(n, n_steps, n_out)`, mean probabilities: filters before the synapses, float64."""
-    readout = torch.from_numpy(plus_minus(network.readout, network.n_readouts))
-    offset = torch.from_numpy(plus_minus(network.readout_bias, network.n_readouts))
+    readout = torch.from_numpy(network.readout.dense())
+    offset = torch.from_numpy(network.readout_bias.dense())
     last, real, x = len(network.layers) - 1, Update("real"), torch.from_numpy(entering).double()
     layers, latents, states, found = [], [], [], []
     for index, packed in enumerate(network.layers):
         signs = readout if index == last else torch.ones(packed.n_out, 1)
         layers.append(Layer(packed.operator, packed.pool, network.neuron, signs, offset[: signs.shape[1]]))
-        weight, bias = (torch.from_numpy(array).double() for array in (packed.dense(), packed.biases()))
+        weight, bias = (
+            torch.from_numpy(array).double() for array in (packed.weights.dense(), packed.biases())
+        )
         latents.append(Latents(weight, bias))
         states.append(State.zeros(packed.operator, len(x), x))
         found.append([])
@@ -111,7 +115,7 @@ def test_a_decision_is_the_mean_over_the_steps_from_burn_in_on() -> None:
     times, decided = over_time(network, images), decide(network, images)
     assert times.shape == (6, 21, 3)
     trains = run(network, images).spikes[-1].astype(np.float32)
-    read = (trains @ plus_minus(network.readout, 3) + plus_minus(network.readout_bias, 3)) / np.sqrt(16)
+    read = (trains @ network.readout.dense() + network.readout_bias.dense()) / np.sqrt(16)
     for k in range(21):
         mean = np.stack([elementary.softmax(step) for step in read[:, 4 : 5 + k].swapaxes(0, 1)]).mean(axis=0)
         np.testing.assert_allclose(times[:, k], mean, rtol=1e-6)
@@ -146,9 +150,9 @@ def test_real_weights_are_exact_or_refused() -> None:
     rng = np.random.default_rng(1)
     for scale in (1e-30, 0.02, 1.0, 1e9):
         weights = rng.normal(0, scale, (300, 7))
-        SRMPackedLayer(Dense(300, 7), "real", weights=snap(weights))
+        SRMPackedLayer(Dense(300, 7), Reals(snap(weights)))
         with pytest.raises(UsageError, match="not on a grid"):
-            SRMPackedLayer(Dense(300, 7), "real", weights=weights.astype(np.float32))
+            SRMPackedLayer(Dense(300, 7), Reals(weights.astype(np.float32)))
 
 
 def packed(**change: Any) -> SRMPacked:
@@ -162,7 +166,7 @@ def packed(**change: Any) -> SRMPacked:
 
 def test_zero_counts_as_plus_one() -> None:
     network = packed(layers=[(Dense(3, 4), 1, np.zeros((3, 4)), -np.zeros(4))])
-    assert network.layers[0].dense().tolist() == [[1.0] * 4] * 3
+    assert network.layers[0].weights.dense().tolist() == [[1.0] * 4] * 3
     assert network.layers[0].biases().tolist() == [1.0] * 4
 
 
@@ -175,7 +179,7 @@ def test_zero_counts_as_plus_one() -> None:
         ("layer 2 has 3 inputs", {"layers": [(Dense(3, 4), 1, np.ones((3, 4)), None)] * 2}),
         ("pooling by 2", {"layers": [(Dense(3, 4), 2, np.ones((3, 4)), None)]}),
         ("pooling by 0", {"layers": [(Dense(3, 4), 0, np.ones((3, 4)), None)]}),
-        ("a bias is NaN", {"layers": [(Dense(3, 4), 1, np.ones((3, 4)), np.full(4, np.nan))], "binary": False}),
+        ("is NaN or infinite", {"layers": [(Dense(3, 4), 1, np.ones((3, 4)), np.full(4, np.nan))], "binary": False}),
         ("weight is NaN", {"layers": [(Dense(3, 4), 1, np.full((3, 4), np.inf), None)], "binary": False}),
         ("n_steps is 1", {"n_steps": 1}),
         ("burn_in is 9", {"burn_in": 9}),
@@ -186,7 +190,7 @@ def test_zero_counts_as_plus_one() -> None:
         ("1 readouts do not make 3", {"readout": np.ones((4, 1)), "readout_bias": np.ones(1)}),
         ("readout holds something else", {"readout": np.zeros((4, 3))}),
         ("readout_bias holds", {"readout_bias": np.full(3, np.nan)}),
-        (r"readout is uint8 \(3, 1\)", {"readout": np.ones((3, 3))}),
+        (r"readout is \(3, 3\); expected \(4, 3\)", {"readout": np.ones((3, 3))}),
     ],
 )  # fmt: skip
 def test_what_is_no_network_is_refused(match: str, change: dict[str, Any]) -> None:
@@ -195,19 +199,18 @@ def test_what_is_no_network_is_refused(match: str, change: dict[str, Any]) -> No
         packed(**change)
 
 
-def test_bits_are_checked() -> None:
-    with pytest.raises(UsageError, match="bias_signs has unused bits"):
-        SRMPackedLayer(
-            Dense(1, 3), "binary", signs=np.zeros((1, 1), np.uint8), bias_signs=np.array([8], np.uint8)
-        )
+def test_biases_are_of_the_weights_kind_and_number() -> None:
+    signs = Signs.of(np.zeros((1, 3), bool))
+    with pytest.raises(UsageError, match="unused bits"):
+        Signs(np.array([8], np.uint8), (3,))
     with pytest.raises(UsageError, match="biases of the other kind"):
-        SRMPackedLayer(Dense(1, 3), "binary", signs=np.zeros((1, 1), np.uint8), bias=np.zeros(3, np.float32))
-    with pytest.raises(UsageError, match="kind is 'pool'"):
-        SRMPackedLayer(Dense(1, 3), "pool")  # type: ignore[arg-type]
+        SRMPackedLayer(Dense(1, 3), signs, Reals(np.zeros(3, np.float32)))
+    with pytest.raises(UsageError, match=r"biases have shape \(4,\)"):
+        SRMPackedLayer(Dense(1, 3), signs, Signs.of(np.zeros(4, bool)))
 
 
 def test_inputs_of_the_wrong_kind_are_refused() -> None:
-    with pytest.raises(DataError, match="wants a SpikeList"):
+    with pytest.raises(DataError, match="needs a SpikeList"):
         decide(packed(), np.zeros((2, 3), np.uint8))
     with pytest.raises(DataError, match="9 and 3"):
         decide(packed(), spikes([0], [0], 9, 4))

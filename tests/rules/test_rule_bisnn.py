@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from bitspike.training.deciding import predict_all
+from bitspike.weights import Weights
 
 from bitspike.coding import Pixel, Poisson
 from bitspike.contracts import Batch, Task
@@ -21,8 +23,6 @@ from bitspike.recipes import RECIPES
 from bitspike.rules.bisnn import BiSNN
 from bitspike.settings import IF, SRM, Optimizer, Predict
 from bitspike.training import RunFolder, load_best, load_model, resume, train
-from bitspike.training.deciding import predict_all
-from bitspike.weights import Weights
 
 BAYES = Weights("bernoulli", (-1.0, 1.0), (-1.0, 1.0), clip=None, conv=(-1.0, 1.0))
 SMALL = Experiment(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bitspike.weights import Weights
 
 from bitspike.coding import Direct, FirstSpike, Poisson
 from bitspike.contracts import Batch, Task
@@ -13,15 +14,14 @@ from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.ops.lif import reference
 from bitspike.ops.lif.function import layer
-from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.neuron import Neuron
+from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.signals import pack, unpack
 from bitspike.ops.operators import Conv, Dense, Pool
 from bitspike.packed.lif import reference as packed_reference
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import IF, LIF, Optimizer
 from bitspike.training.evaluate import encode
-from bitspike.weights import Weights
 
 SMALL = Experiment(
     "small",

@@ -17,7 +17,6 @@ from safetensors.torch import save
 
 from bitspike.contracts import Batch, Learner, Progress, StepReport
 from bitspike.errors import BitspikeError, DataError, UsageError
-from bitspike.files import write_atomically
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.rules.gradient import GradientLearner
 from bitspike.settings import Optimizer
@@ -256,27 +255,6 @@ def test_a_really_full_disk_when_appending(tmp_path: Path) -> None:
     (folder.path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(BitspikeError, match="No space left"):
         folder.append_metrics({"epoch": 1})
-
-
-def test_write_then_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsync of the file comes before the rename, fsync of the folder after it."""
-    events: list[str] = []
-    fsync, rename = os.fsync, os.replace
-    kinds = {True: "folder", False: "file"}
-
-    def seen_fsync(descriptor: int) -> None:
-        events.append(kinds[os.path.isdir(f"/proc/self/fd/{descriptor}")])
-        fsync(descriptor)
-
-    def seen_replace(source: Path, target: Path) -> None:
-        assert source.parent == target.parent
-        events.append("rename")
-        rename(source, target)
-
-    monkeypatch.setattr("os.fsync", seen_fsync)
-    monkeypatch.setattr("os.replace", seen_replace)
-    write_atomically(tmp_path / "x", b"1")
-    assert events == ["file", "rename", "folder"]
 
 
 def test_folders_that_hold_something_are_refused(tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ class Dense:
     """A layer's own copy of latents and constants, and its traces."""
 
     def __init__(self, model: SRMNetwork, index: int) -> None:
-        learned, layer = model.learned(index), model.layer(index)
+        layer, (weight, bias) = model.layer(index), model.place(index)
         self.neuron, self.scale, self.readout_scale = layer.neuron, layer.scale, layer.readout_scale
         self.readout, self.readout_bias = layer.readout.clone(), layer.readout_bias.clone()
-        self.weight = learned.weight.clone()
-        self.bias = torch.zeros(self.weight.shape[1]) if learned.bias is None else learned.bias.clone()
+        self.weight = model.latents[weight].detach().clone()
+        self.bias = model.latents[bias].detach().clone() if model.bias else torch.zeros(self.weight.shape[1])
         self.reset(0)
 
     def reset(self, batch: int) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bitspike.bench.timing import Call
 from bitspike.data import Split
 
 
-def _network(library: str, hidden: int) -> Callable[[Tensor], Tensor] | None:
+def _network(library: str, hidden: int) -> nn.Module | None:
     """A 784-hidden-10 network of leaky neurons as `(steps, batch, 784) -> summed output`, or None if not installed."""
     with warnings.catch_warnings():  # what a rival's own code is warned of is not this library's
         warnings.simplefilter("ignore")
@@ -72,26 +72,29 @@ class _Norse(nn.Module):
         return total
 
 
-def surrogate_steps(data: Split, hidden: int, n_steps: int, batch: int) -> dict[str, Callable[[], object]]:
-    """One Adam step of each installed library: rate-coded input, `n_steps` steps, cross-entropy."""
+def surrogate_steps(data: Split, hidden: int, n_steps: int, batch: int) -> dict[str, Call]:
+    """One Adam step of each installed library: rate-coded input, `n_steps` steps, cross-entropy; counted in images."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.from_numpy(data.train_inputs[:batch]).flatten(1).float() / 255
     spikes = (torch.rand((n_steps, *pixels.shape), generator=generator) < pixels).float()
     labels = torch.from_numpy(data.train_labels[:batch])
-    calls: dict[str, Callable[[], object]] = {}
-    for library in ("snnTorch", "SpikingJelly", "Norse"):
-        network = _network(library, hidden)
-        if network is None:
-            continue
-        assert isinstance(network, nn.Module)
-        optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    networks = {library: _network(library, hidden) for library in ("snnTorch", "SpikingJelly", "Norse")}
+    return {
+        f"{library}, {n_steps} steps": _step(network, spikes, labels)
+        for library, network in networks.items()
+        if network is not None
+    }
 
-        def run(network: nn.Module = network, optimiser: torch.optim.Optimizer = optimiser) -> None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                optimiser.zero_grad(set_to_none=True)
-                nn.functional.cross_entropy(network(spikes), labels).backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
 
-        calls[f"{library}, {n_steps} steps"] = run
-    return calls
+def _step(network: nn.Module, spikes: Tensor, labels: Tensor) -> Call:
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+
+    def run() -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimiser.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(network(spikes), labels).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        return len(labels)
+
+    return run

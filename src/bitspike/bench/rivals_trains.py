@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from bitspike.bench.timing import Call
 
 NAMES = ("snnTorch", "SpikingJelly")
 
@@ -101,15 +103,16 @@ def convolutions() -> list[nn.Module]:
     ]
 
 
-def step(model: nn.Module, x: Tensor, labels: Tensor, constant: bool) -> Callable[[], None]:
-    """One Adam step by backpropagation through time, cross-entropy of the spike counts."""
+def step(model: nn.Module, x: Tensor, labels: Tensor, constant: bool) -> Call:
+    """One Adam step by backpropagation through time, cross-entropy of the spike counts; counted in images."""
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
-    def run() -> None:
+    def run() -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optimiser.zero_grad(set_to_none=True)
             nn.functional.cross_entropy(model(x, constant), labels).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+        return len(labels)
 
     return run

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,16 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitspike.bench.inference import packed_after
-from bitspike.bench.subjects import images, trained
-from bitspike.bench.timing import alternate, torch_threads
-from bitspike.packed.committee import CommitteeModel
+from bitspike.bench.subjects import images, packed_after, trained
+from bitspike.bench.timing import Call, Clock, alternate, does, torch_threads
+from bitspike.deploy.model import Model
+from bitspike.packed.committee import CommitteePacked
+from bitspike.packed.contents import Contents
 from bitspike.recipes.bisnn import real_bisnn_mnist, st_bisnn_mnist
 from bitspike.recipes.first_spike_race import bs4nn_mnist
 
 
 def bisnn_inference(
-    seconds: float = 2.0, n_batches: int = 20, n: int = 500, threads: tuple[int, ...] = (1, 2)
+    seconds: float = 2.0,
+    n_batches: int = 20,
+    n: int = 500,
+    threads: tuple[int, ...] = (1, 2),
+    clock: Clock = time.perf_counter,
 ) -> list[dict[str, Any]]:
     """Packed BiSNN 784-256-256, 41 steps, one-bit and real, and the same decisions in plain PyTorch."""
     source, data = images()
@@ -28,19 +34,17 @@ def bisnn_inference(
         name: packed_after(experiment, data, n_batches)[0]
         for name, experiment in {"one-bit": st_bisnn_mnist, "real": real_bisnn_mnist}.items()
     }
-    plain: Any = trained(st_bisnn_mnist, data, n_batches)[0]
+    plain = trained(st_bisnn_mnist, data, n_batches).network
     plain.backend = "reference"
     coded = torch.from_numpy(pixels).flatten(1)
     rows = []
     for count in threads:
-        calls: dict[str, Callable[[], object]] = {
-            f"packed {name} ({model.backend})": partial(model.decide, pixels, count)
+        calls = {
+            f"packed {name} ({model.backend})": does(n, partial(model.decide, pixels, count))
             for name, model in models.items()
         }
-        calls["plain PyTorch, one-bit"] = partial(plain.decide, coded)
-        with torch_threads(count):
-            times = alternate(calls, seconds)
-        rows += _rows(times, count, n, source)
+        calls["plain PyTorch, one-bit"] = does(n, partial(plain.decide, coded))
+        rows += _rows(calls, count, seconds, source, clock)
     return rows
 
 
@@ -50,6 +54,7 @@ def committees(
     sizes: tuple[int, ...] = (3, 10),
     n: int = 2048,
     threads: tuple[int, ...] = (1, 2),
+    clock: Clock = time.perf_counter,
 ) -> list[dict[str, Any]]:
     """Packed one-bit 784-600-10 of first spikes: labels of one, decisions of one, of committees."""
     source, data = images()
@@ -57,28 +62,37 @@ def committees(
     members = [
         packed_after(replace(bs4nn_mnist, seed=seed), data, n_batches)[0] for seed in range(max(sizes))
     ]
+    together = {size: _committee(members[:size]) for size in sizes}
     rows = []
     for count in threads:
-        calls: dict[str, Callable[[], object]] = {
-            "one model": partial(members[0].decide, pixels, count),
-            "one model, labels alone": partial(members[0].predict, pixels, count),
+        calls = {
+            "one model": does(n, partial(members[0].decide, pixels, count)),
+            "one model, labels alone": does(n, partial(members[0].predict, pixels, count)),
         }
-        for size in sizes:
-            calls[f"committee of {size}"] = partial(CommitteeModel(members[:size]).decide, pixels, count)
-        with torch_threads(count):
-            times = alternate(calls, seconds)
-        rows += _rows(times, count, n, source)
+        for size, committee in together.items():
+            calls[f"committee of {size}"] = does(n, partial(committee.decide, pixels, count))
+        rows += _rows(calls, count, seconds, source, clock)
     return rows
 
 
-def _rows(times: dict[str, float], threads: int, n: int, source: str) -> list[dict[str, Any]]:
+def _committee(members: Sequence[Model]) -> Model:
+    first = members[0].contents
+    packed = CommitteePacked(tuple(member.contents for member in members))
+    return Model(Contents(packed, first.input_shape, first.classes))
+
+
+def _rows(
+    calls: dict[str, Call], threads: int, seconds: float, source: str, clock: Clock
+) -> list[dict[str, Any]]:
+    with torch_threads(threads):
+        times = alternate(calls, seconds, clock)
     first = next(iter(times.values()))
     return [
         {
             "system": name,
             "threads": threads,
-            "us per image": round(t / n * 1e6, 2),
-            "images per second": round(n / t),
+            "us per image": round(t * 1e6, 2),
+            "images per second": round(1 / t),
             "relative": round(t / first, 2),
             "data": source,
         }

@@ -28,8 +28,8 @@ NOISE = (0.0, 0.1, 0.2, 0.3, 0.5)
 def disturbed(network: Network, inputs: Any, labels: Tensor, noise: torch.Generator) -> dict[str, Any]:
     """Curves [(strength, accuracy), ...] by the names of `Network.disturbances`.
 
-    First spikes: shifted by up to J steps (up to half of all steps), or lost with probability p. Networks that need the
-    whole window, on the first `N_DISTURBED` inputs: spikes lost, or shifted; still images that are currents get noise.
+    Spike times: shifted by up to J steps (up to half of all steps), or lost with probability p. Spike trains and
+    images, on the first `N_DISTURBED` inputs: spikes lost, or shifted; noise on pixels.
     """
 
     def predict(changed: Any) -> Prediction:
@@ -39,7 +39,7 @@ def disturbed(network: Network, inputs: Any, labels: Tensor, noise: torch.Genera
         return [(s, accuracy(predict(disturb(undisturbed, s, noise)), labels)) for s in strengths]
 
     n_steps, curves = network.coding.n_steps, dict[str, Any]()
-    if network.decides == "first spike":
+    if isinstance(inputs, Tensor) and inputs.dtype == torch.int16:  # spike times
         times = {"jitter": jitter_curve, "deletion": deletion_curve}
         strengths: dict[str, Any] = {"jitter": _steps(n_steps, 16), "deletion": LOST}
         for name in network.disturbances:

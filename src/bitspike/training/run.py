@@ -16,7 +16,7 @@ import torch
 
 from bitspike import codec
 from bitspike.data import Dataset, load, split
-from bitspike.errors import DataError, UsageError
+from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.networks.base import Network
 from bitspike.networks.committee import deciding

@@ -1,7 +1,0 @@
-#include "cochlea.inl"
-
-namespace bitspike::cochlea {
-
-Hear hear_portable() { return hear; }
-
-}  // namespace bitspike::cochlea

@@ -1,2 +1,0 @@
-#define BITSPIKE_LOOK look_avx2
-#include "event_camera.inl"

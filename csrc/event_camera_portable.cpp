@@ -1,2 +1,0 @@
-#define BITSPIKE_LOOK look_portable
-#include "event_camera.inl"

@@ -1,0 +1,105 @@
+// log of ops/srm/elementary.py, and the draws of ops/srm/reference.py.
+#pragma once
+#include <cstring>
+
+#include "common/algorithm.hpp"
+#include "common/elementary.hpp"
+#include "common/random.hpp"
+#include "common/vector.hpp"
+#include "srm/kernels.hpp"
+
+namespace bitspike::srm {
+namespace {
+
+using namespace vector;
+
+template <bool clipped = false>  // whether x is known to lie in [-87, 87]
+BITSPIKE_INLINE Floats exp(Floats x) {
+    if constexpr (!clipped) x = at_most(at_least(x, -87.0f), 87.0f);
+    return elementary::exp(x);
+}
+
+BITSPIKE_INLINE Floats log(Floats x) {
+    const Ints whole = (Ints)x;
+    const Floats m = (Floats)((whole & 0x7FFFFF) | 0x3F000000);
+    const Ints low = m < 0.707106781f;
+    const Floats e = __builtin_convertvector((whole >> 23) - 126, Floats) - (low ? splat(1.0f) : Floats{});
+    const Floats f = (low ? m + m : m) - 1.0f, z = f * f;
+    Floats y = f * 7.0376836292e-2f + -1.1514610310e-1f;
+    y = y * f + 1.1676998740e-1f;
+    y = y * f + -1.2420140846e-1f;
+    y = y * f + 1.4249322787e-1f;
+    y = y * f + -1.6668057665e-1f;
+    y = y * f + 2.0000714765e-1f;
+    y = y * f + -2.4999993993e-1f;
+    y = y * f + 3.3333331174e-1f;
+    y = ((y * f) * z + e * -2.12194440e-4f) - z * 0.5f;
+    return (f + y) + e * 0.693359375f;
+}
+
+// Words pair, pair + 1, .. of the counter: each holds two numbers of 32 bits, the low half first.
+BITSPIKE_INLINE Words words(std::uint64_t key, std::uint64_t pair) {
+    Words lane;
+    for (int k = 0; k < kLanes / 2; ++k) lane[k] = k * random::kStep;
+    return random::mix(lane + (key + (pair + 1) * random::kStep));
+}
+
+// Uniform numbers index, index + 1, ..
+BITSPIKE_INLINE Floats uniform(std::uint64_t key, std::uint64_t index) {
+    Unsigned h = (Unsigned)words(key, index / 2);
+    if (index % 2) {
+        alignas(64) std::uint32_t both[2 * kLanes];
+        const Unsigned next = (Unsigned)words(key, index / 2 + kLanes / 2);
+        std::memcpy(both, &h, sizeof h);
+        std::memcpy(both + kLanes, &next, sizeof next);
+        h = *reinterpret_cast<const UnsignedAt*>(both + 1);
+    }
+    const Floats u = (__builtin_convertvector((Ints)(h >> 8), Floats) + 0.5f) * 5.9604644775390625e-8f;
+    return at_most(at_least(u, 1e-6f), static_cast<float>(1 - 1e-6));
+}
+
+template <Kind kind>
+BITSPIKE_INLINE Floats drawn(const Draw& draw, Floats w, std::uint64_t index, Floats& factor) {
+    if constexpr (kind == Kind::real) return w;
+    if constexpr (kind == Kind::straight_through) return plus_or_minus(w >= 0.0f);
+    const Floats u = uniform(draw.key, index);
+    if constexpr (kind == Kind::hard)
+        return plus_or_minus(u * (exp<true>(at_most(at_least(w * -2.0f, -40.0f), 40.0f)) + 1.0f) < 1.0f);
+    const Floats x = (w + log(u / (1.0f - u)) * 0.5f) / draw.tau;
+    const Floats e1 = exp(magnitude(x) * -2.0f), e2 = exp(magnitude(w) * -2.0f), ratio = (e2 + 1.0f) / (e1 + 1.0f);
+    const Floats s = exp((magnitude(w) - magnitude(x)) * 2.0f) * (ratio * ratio) / draw.tau;
+    factor = at_most(at_least(s, 0.0f), draw.s_max);
+    return with_sign((1.0f - e1) / (e1 + 1.0f), x);
+}
+
+// Numbers index .. index + n - 1 of a tensor; whole vectors are written to `weight`.
+template <Kind kind>
+BITSPIKE_INLINE void draw_some(const Draw& draw, const float* latent, std::uint64_t index, int n, float* weight, float* factor) {
+    for (int j = 0; j < n; j += kLanes) {
+        Floats s = splat(1.0f);
+        store(weight + j, drawn<kind>(draw, load(latent + j, n - j), index + j, s));
+        if (kind == Kind::relaxed && factor) store(factor + j, s, n - j);
+    }
+}
+
+template <Kind kind>
+void sample_of(const Draw& draw, const float* latent, std::size_t n, float* weight, float* factor) {
+    alignas(64) float w[kTile];
+    for (std::size_t j = 0; j < n; j += kTile) {
+        const int some = static_cast<int>(min<std::size_t>(kTile, n - j));
+        draw_some<kind>(draw, latent + j, j, some, w, factor ? factor + j : nullptr);
+        std::memcpy(weight + j, w, some * sizeof(float));
+    }
+}
+
+void sample(const Draw& draw, const float* latent, std::size_t n, float* weight, float* factor) {
+    switch (draw.kind) {
+        case Kind::real: return sample_of<Kind::real>(draw, latent, n, weight, factor);
+        case Kind::straight_through: return sample_of<Kind::straight_through>(draw, latent, n, weight, factor);
+        case Kind::hard: return sample_of<Kind::hard>(draw, latent, n, weight, factor);
+        case Kind::relaxed: return sample_of<Kind::relaxed>(draw, latent, n, weight, factor);
+    }
+}
+
+}  // namespace
+}  // namespace bitspike::srm
