@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from bitspike.weights import Weights
 
 from bitspike import codec, errors
 from bitspike.coding import Direct, FirstSpike, Pixel

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bitspike.weights import Weights
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
