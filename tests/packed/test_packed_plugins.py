@@ -159,14 +159,11 @@ def contents_of(mine: Any, name: str) -> Contents:
 def test_a_class_of_the_users_own_ships(mine: Any, name: str, tmp_path: Path) -> None:
     contents, path = contents_of(mine, name), tmp_path / "model.bitspike"
     write(contents, path)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.raises(
-            FormatError, match=rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"
-        ),
-    ):
+    needs = rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"
+    with pytest.MonkeyPatch.context() as patch:
         patch.delitem(sys.modules, "my_packed")
-        bitspike.load(path)
+        with pytest.raises(FormatError, match=needs):
+            bitspike.load(path)
     assert encode(bitspike.load(path).contents) == path.read_bytes()  # imported already
     for plugin in (mine, "my_packed"):
         model = bitspike.load(path, plugins=[plugin])
