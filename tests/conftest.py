@@ -14,9 +14,9 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-# Shapes and types at the borders of these rooms are checked while tests run.
+# Shapes and types at the borders of these modules are checked while tests run.
 install_import_hook(
-    ["bitspike.contracts", "bitspike.networks", "bitspike.ops.first_spike.function"], "beartype.beartype"
+    ["bitspike.prediction", "bitspike.networks", "bitspike.ops.first_spike.function"], "beartype.beartype"
 )
 
 

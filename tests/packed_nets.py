@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitspike.packed.decisions import Decisions
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.heaviside import HeavisidePacked
 

@@ -31,7 +31,7 @@ def test_every_verb_and_recipe_named_exists(page):
 
 
 def test_the_python_of_readme_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
     model = ROOT / "tests" / "vectors"
     packed = sorted(model.glob("*.bitspike"))[0]
     before = f"import numpy as np, shutil\nshutil.copy({str(packed)!r}, 'model.bitspike')\nimport bitspike\n"

@@ -24,6 +24,9 @@ WITHOUT_TORCH = (
     "bitspike.errors",
     "bitspike.deploy.load",
     "bitspike.cli",
+    "bitspike.codec",
+    "bitspike.plugins",
+    "bitspike.recipes",
     *(name for name in MODULES if name.startswith(("bitspike.coding", "bitspike.data"))),
 )
 BLOCK = """

@@ -60,6 +60,11 @@ def from_json(text: str, plugins: Plugins = ()) -> Experiment:
     return experiment
 
 
+def plain(value: Any) -> Any:
+    """A setting, or a part of an experiment, as the lists, objects and plain values that `to_json` writes for it."""
+    return _encode(value, "experiment")
+
+
 def require_savable(experiment: Experiment) -> None:
     """Refuse, with `UsageError`, an experiment that would not come back equal from its JSON."""
     again = from_json(to_json(experiment))
@@ -75,9 +80,9 @@ def _encode(value: Any, where: str) -> Any:
         return [_encode(item, where) for item in value]
     if not dataclasses.is_dataclass(value) and not isinstance(value, tuple(AXES)):
         return value
-    kind = type(value)
+    kind: Any = type(value)
     _check_class(kind, where)
-    parts = {f.name: _encode(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
+    parts = {f.name: _encode(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(kind)}
     return {"kind": _name(kind), **parts}
 
 
@@ -91,8 +96,8 @@ def _name(kind: type) -> str:
 def _check_class(kind: type, where: str) -> None:
     """Refuse a class whose values could not be read again."""
     named = f"{where}: {kind.__module__}:{kind.__qualname__} cannot be saved"
-    parameters: Any = getattr(kind, "__dataclass_params__", None)
-    if "__dataclass_params__" not in vars(kind) or not parameters.frozen:
+    parameters: Any = vars(kind).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
         raise UsageError(f"{named}: decorate it with @dataclass(frozen=True)")
     if kind.__module__ == "__main__":
         raise UsageError(
@@ -110,7 +115,7 @@ def _check_class(kind: type, where: str) -> None:
 def _find(owner: Any, path: str) -> Any:
     """What stands at `path` below a module; read from dictionaries, for attributes may import."""
     for part in path.split("."):
-        owner = getattr(owner, "__dict__", {}).get(part)
+        owner = vars(owner).get(part) if isinstance(owner, ModuleType | type) else None
     return owner
 
 
@@ -142,7 +147,8 @@ def _decode(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[s
     def below(inner: tuple[type, ...], part: Any, place: str) -> Any:
         return _decode(inner, part, place, modules)
 
-    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in given})
+    ordered = [name for name in fields if name in given]  # so that equal files give equal errors
+    return kind(**{name: conform(hints[name], tree[name], f"{where}.{name}", below) for name in ordered})
 
 
 def _class(classes: tuple[type, ...], tree: Any, where: str, modules: Mapping[str, ModuleType]) -> Any:

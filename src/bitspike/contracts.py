@@ -58,8 +58,8 @@ class NetworkSettings:
 
     @property
     def weighted(self) -> tuple[str, ...]:
-        """Names of the layers that have weights, from the input on."""
-        return (*map(str, self.hidden), "output")
+        """Names of the layers that have weights, from the input on; (): not told, and not checked."""
+        return ()
 
 
 class Augmentation:

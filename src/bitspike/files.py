@@ -8,7 +8,9 @@ from pathlib import Path
 
 from bitspike.errors import BitspikeError
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+for _flag in ("O_NOFOLLOW", "O_BINARY"):  # each exists on some systems only
+    _NEW |= vars(os).get(_flag, 0)
 
 
 def write_atomically(path: Path | str, data: bytes) -> None:

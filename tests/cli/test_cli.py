@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,28 @@ def test_help_and_version_do_not_import_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("bitspike ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["recipes"],
+        ["recipes", "--json"],
+        ["doctor"],
+        ["train", "--help"],
+        ["train", "hm2bp-mnist-cnn", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_what_trains_nothing_starts_quickly(words: list[str]) -> None:
+    """By what is not imported: PyTorch alone takes more than a second."""
+    code = (
+        f"import sys; from bitspike.cli import main\nassert main({words!r}) == 0\n"
+        "heavy = {'torch', 'matplotlib', 'sklearn', 'scipy', 'jaxtyping', 'jinja2', 'PIL'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_verb_suggests_the_nearest() -> None:
@@ -109,11 +133,19 @@ def test_doctor_says_whether_the_native_module_is_there() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["native"]["there"] == (found["native"]["backend"] == "native")
-    assert found["torch_threads"] >= 1
+    assert found["torch_threads"] is None  # not asked
     assert found["data"]["there"][0] == "digits"
     shown = run("doctor")
     assert shown.returncode == 0
     assert "instruction sets" in shown.stdout
+    assert "bitspike doctor --torch says" in shown.stdout
+
+
+def test_doctor_asks_torch_where_it_is_told_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--torch", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["torch_threads"] >= 1
+    assert main(["doctor", "--torch"]) == 0
+    assert "bitspike doctor --torch" not in capsys.readouterr().out
 
 
 def test_doctor_explains_a_missing_native_module() -> None:
@@ -152,6 +184,43 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setattr("bitspike.cli.doctor._native", interrupted)
     assert main(["doctor", "--json"]) == 130
     assert json.loads(capsys.readouterr().out) == {"error": "interrupted"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_other_ends_are_taken_as_ctrl_c_is(
+    name: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number, cleaned = getattr(signal, name), []
+
+    def ended() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), number)  # a second one does not disturb the end of the run
+            time.sleep(0.01)
+            cleaned.append(True)
+            raise
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr("bitspike.cli.doctor._native", ended)
+    assert main(["doctor", "--json"]) == code
+    assert json.loads(capsys.readouterr().out) == {"error": f"ended by {name}"}
+    assert cleaned
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_nohup_stays_in_force(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(
+        "bitspike.cli.doctor._native", lambda: os.kill(os.getpid(), signal.SIGHUP) or {"there": True}
+    )
+    try:
+        assert main(["doctor", "--json"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_reader_that_leaves_early_is_no_error_message() -> None:

@@ -172,8 +172,8 @@ def test_wrong_recipes_options_and_values(tmp_path: Path, capsys: pytest.Capture
     assert "did you mean bs4nn-digits?" in complaint(capsys, "train", "bs4n-digits", *out)
     assert "name the recipe first" in complaint(capsys, "train", *out)
     assert "--training.epochs" in complaint(capsys, "train", "bs4nn-digits", "--training.epoch", "3", *out)
-    assert "invalid literal" in complaint(capsys, "train", "bs4nn-digits", "--seed", "one", *out)
-    assert "at least 1 is needed" in complaint(capsys, "train", "bs4nn-digits", "--training.epochs=0", *out)
+    assert "is not a whole number" in complaint(capsys, "train", "bs4nn-digits", "--seed", "one", *out)
+    assert "1 or more" in complaint(capsys, "train", "bs4nn-digits", "--training.epochs=0", *out)
     assert "network.delay to 0" in complaint(capsys, "train", "bs4nn-digits", "--network.delay", "1", *out)
     assert not (tmp_path / "new").exists()
 

@@ -15,9 +15,9 @@ from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.native import instruction_sets
 from bitspike.ops.operators import Dense
 from bitspike.packed.contents import Contents
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.network import FirstSpikePacked
-from bitspike.packed.lif.layer import LIFPackedLayer
+from bitspike.packed.lif.layers import LIFPackedLayer
 from bitspike.packed.weights import Signs
 from packed_nets import assert_equal, random_heaviside, random_images, random_network
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bitspike.coding import time_table
 from bitspike.errors import DataError, UsageError
 from bitspike.ops.operators import Dense
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.first_spike.reference import decide
 from bitspike.packed.heaviside import HeavisidePacked

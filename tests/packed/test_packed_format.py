@@ -19,7 +19,7 @@ from bitspike.deploy.model import Model
 from bitspike.errors import DataError, FormatError, UsageError
 from bitspike.packed.contents import Contents
 from bitspike.packed.file import decode, encode, read, write
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.heaviside import HeavisidePacked, from_weights
 from packed_nets import random_network

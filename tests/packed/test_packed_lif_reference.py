@@ -14,7 +14,7 @@ from bitspike.ops.lif import reference as training
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.signals import pack, unpack
 from bitspike.ops.operators import Conv, Dense, Operator, Pool
-from bitspike.packed.lif.layer import LIFPackedLayer
+from bitspike.packed.lif.layers import LIFPackedLayer
 from bitspike.packed.lif.network import LIFPacked, from_weights
 from bitspike.packed.lif.reference import decide, run
 from bitspike.packed.weights import Reals, Signs

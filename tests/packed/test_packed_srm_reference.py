@@ -17,7 +17,7 @@ from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.settings import Update
 from bitspike.ops.srm.step import Latents, Layer, State
 from bitspike.packed.lif.reference import apply
-from bitspike.packed.srm.layer import SRMPackedLayer
+from bitspike.packed.srm.layers import SRMPackedLayer
 from bitspike.packed.srm.network import SRMPacked, from_weights
 from bitspike.packed.srm.reference import advance, decide, decisions, over_time, run
 from bitspike.packed.weights import Reals, Signs

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bitspike.training.deciding import calibrate, decider
 from safetensors.numpy import load_file
 from test_report_page import _Structure
 from test_report_table import cells
@@ -23,7 +24,6 @@ from bitspike.report import results_table, write_report
 from bitspike.report.headline import headline
 from bitspike.report.record import read_record
 from bitspike.settings import SRM, Predict
-from bitspike.training.deciding import calibrate, decider
 from bitspike.training.evaluate import encode, evaluate
 from bitspike.training.run_folder import RunFolder
 from bitspike.training.surface import FAR, distance, surface
@@ -156,7 +156,7 @@ def test_moons_have_their_page(moons):
     far = f"{read_record(moons).evaluation['far_confidence']:.1%}"
     assert far in {card["value"] for card in headline(read_record(moons))}
     assert text.count(far) >= 2
-    for words in ("AURC", "mutual information", "E-AURC", "as soon as", "Decision time,"):
+    for words in ("AURC", "mutual information", "Excess AURC", "as soon as", "mean step of the decision"):
         assert words in text
 
 
@@ -190,7 +190,7 @@ def test_rows_of_the_results_table(moons, regression):
     assert first["weights"] == "bernoulli"
     assert first["rule"] == "BiSNN"
     assert first["RMSE"] == "–"
-    assert second["accuracy %"] == second["95 % interval"] == second["ECE %"] == "–"
+    assert second["Accuracy (%)"] == second["95 % interval"] == second["Calibration error (%)"] == "–"
     assert second["RMSE"] == f"{json.loads((regression / 'evaluation.json').read_text())['rmse']:.4f}"
 
 

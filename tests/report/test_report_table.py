@@ -26,12 +26,12 @@ def test_runs_that_differ_in_seed_share_a_row(tmp_path):
         for seed, value in ((3, 0.96), (1, 0.95), (2, 0.97))
     ]
     (row,) = cells(results_table(runs))
-    assert row["accuracy %"] == "96.00 ± 1.00"
+    assert row["Accuracy (%)"] == "96.00 ± 1.00"
     assert row["seeds"] == "1, 2, 3"
     assert row["network"] == "64-40-10"
-    assert row["train seconds"] == "6.0"
-    assert row["model bytes"] == "912"
-    assert row["published %"] == "–"
+    assert row["Training (s)"] == "6.0"
+    assert row["Model file (bytes)"] == "912"
+    assert row["published (%)"] == "–"
 
 
 def test_runs_that_differ_in_a_setting_do_not(tmp_path):
@@ -67,19 +67,22 @@ def test_published_figures_stand_beside_what_they_publish(tmp_path, data, rule, 
     tree = experiment(rule, weights, data={"kind": "Data", "name": data})
     table = results_table([write_run(tmp_path / "run", tree, n=50)])
     (row,) = cells(table)
-    assert row["published %"] == published
-    assert ("Published: " in table) == (published != "–")
+    assert row["published (%)"] == published
+    assert ("Published beside `bs4nn`: " in table) == (published != "–")
 
 
 def test_absent_figures_are_dashes(tmp_path):
     (row,) = cells(results_table([write_run(tmp_path / "run", full=False)]))
-    assert row["accuracy %"] == "87.50"
-    assert [row[name] for name in ("ECE %", "NLL", "spikes", "model bytes", "train seconds")] == ["–"] * 5
+    assert row["Accuracy (%)"] == "87.50"
+    absent = (
+        "Calibration error (%)", "NLL (nats)", "Spikes (per input)", "Model file (bytes)", "Training (s)",
+    )  # fmt: skip
+    assert [row[name] for name in absent] == ["–"] * 5
 
 
 def test_bnn_has_no_spikes(tmp_path):
     (row,) = cells(results_table([write_run(tmp_path / "run", experiment("BNN"))]))
-    assert row["spikes"] == row["silent %"] == "–"
+    assert row["Spikes (per input)"] == row["Silent (%)"] == "–"
 
 
 def test_nothing_and_no_run_are_refused(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bitspike.weights import Weights
 from safetensors.numpy import load_file
 from test_report_page import _Structure
 
@@ -25,7 +26,6 @@ from bitspike.settings import LIF
 from bitspike.training.evaluate import encode, evaluate
 from bitspike.training.examples import SHOWN
 from bitspike.training.run_folder import RunFolder
-from bitspike.weights import Weights
 
 N, N_STEPS = 30, 24
 DENSE = LIF(("40",), (2.0, 1.5), tau_m=8.0, tau_s=2.0)
@@ -172,7 +172,7 @@ def test_synops_and_headline_of_direct_input(tmp_path):
     cards = {card["title"]: card for card in headline(read_record(where.path))}
     assert cards["Window"]["value"] == "24 steps"
     assert cards["Spikes per image"]["value"] == f"{hidden:,.0f}"
-    assert "1,200 neuron updates" in cards["Synaptic operations"]["note"]
+    assert "1,200 neuron updates" in cards["Synaptic operations per image"]["note"]
 
 
 def test_robustness_starts_at_the_undisturbed_accuracy(tmp_path):

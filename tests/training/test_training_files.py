@@ -15,50 +15,79 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from bitspike.contracts import Batch, Learner, Progress, StepReport
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.recipes.bnn import bnn_digits
+from bitspike.rules.gradient import GradientLearner
+from bitspike.settings import Optimizer
 from bitspike.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    restore_model,
-    restore_optimiser,
+    restore_learner,
+    restore_network,
     save_checkpoint,
 )
 from bitspike.training.run_folder import RunFolder, default_path
+from bitspike.training.trainer import Facts
 
 
-def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    model = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.1 + 0.2)
-    model(torch.ones(1, 3)).sum().backward()
-    optimiser.step()
-    return model, optimiser
+class Plain(GradientLearner):
+    """A learner of any module, by its optimiser alone."""
+
+    def __init__(self, network: Any, lr: float = 0.1 + 0.2) -> None:
+        groups = [{"params": list(network.parameters()), "lr": lr}]
+        super().__init__(network, Optimizer(lr=lr), groups)
+
+    def step(self, batch: Batch, progress: Progress, generator: torch.Generator) -> StepReport:
+        raise AssertionError
 
 
-def checkpoint(epoch: int = 3) -> Checkpoint:
-    model, optimiser = trained()
-    best = {name: tensor + 1 for name, tensor in model.state_dict().items()}
-    return Checkpoint(epoch, model.state_dict(), best, 2, 2 / 3, optimiser.state_dict(), 3, 2)
+def trained() -> tuple[torch.nn.Module, Plain]:
+    network = torch.nn.Linear(3, 2)
+    learner = Plain(network)
+    network(torch.ones(1, 3)).sum().backward()
+    learner.optimiser.step()
+    return network, learner
 
 
-def test_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    path, written = tmp_path / "c.safetensors", checkpoint()
+def checkpoint(epoch: int = 3, final: bool = False) -> Checkpoint:
+    network, learner = trained()
+    best = {name: tensor + 1 for name, tensor in network.state_dict().items()}
+    decides = {name: tensor + 2 for name, tensor in network.state_dict().items()} if final else {}
+    facts = Facts(3, 2, (1, 3), 4)
+    return Checkpoint(epoch, network.state_dict(), best, 2, 2 / 3, learner.state_dict(), facts, decides)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_checkpoint_comes_back_bit_for_bit(tmp_path: Path, finished: bool) -> None:
+    path, written = tmp_path / "c.safetensors", checkpoint(final=finished)
     save_checkpoint(path, written)
     read = load_checkpoint(path)
-    assert (read.epoch, read.best_epoch, read.best_accuracy) == (3, 2, 2 / 3)
-    assert (read.n_inputs, read.n_classes, read.finished) == (3, 2, False)
-    for part in ("model", "best"):
+    assert (read.epoch, read.best_epoch, read.best_score) == (3, 2, 2 / 3)
+    assert (read.facts, read.finished) == (Facts(3, 2, (1, 3), 4), finished)
+    for part in ("network", "best", "learner", "final"):
         old, new = getattr(written, part), getattr(read, part)
         assert old.keys() == new.keys()
         assert all(torch.equal(old[name], new[name]) for name in old)
-    model, optimiser = trained()
-    restore_model(path, model, read.model)
-    restore_optimiser(path, optimiser, read.optimiser)
-    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in written.model.items())
-    again = optimiser.state_dict()
-    assert again["param_groups"][0]["lr"] == 0.1 + 0.2
-    for index, state in written.optimiser["state"].items():
-        assert all(torch.equal(again["state"][index][name], tensor) for name, tensor in state.items())
+    network, learner = trained()
+    restore_network(path, network, read.network)
+    restore_learner(path, learner, read.learner)
+    assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in written.network.items())
+    again = learner.state_dict()
+    assert learner.optimiser.state_dict()["param_groups"][0]["lr"] == 0.1 + 0.2
+    assert again.keys() == written.learner.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in written.learner.items())
+    assert {tensor.dtype for tensor in again.values()} == {torch.float32}
+
+
+def test_step_sizes_are_those_of_the_settings_not_of_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, checkpoint())
+    network = torch.nn.Linear(3, 2)
+    learner = Plain(network, lr=0.5)
+    restore_learner(path, learner, load_checkpoint(path).learner)
+    learner.follow(Progress())
+    assert learner.optimiser.param_groups[0]["lr"] == 0.5
 
 
 def test_one_file_and_no_leftovers(tmp_path: Path) -> None:
@@ -77,13 +106,17 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
             load_checkpoint(path)
 
 
-def with_facts(**change: Any) -> bytes:
+def with_facts(name: str = "network.w", **change: Any) -> bytes:
     facts = {
-        "version": 2, "epoch": 1, "best_epoch": 1, "best_accuracy": 0.5, "n_inputs": 3, "n_classes": 2,
+        "version": 3, "epoch": 1, "best_epoch": 1, "best_score": 0.5, "n_inputs": 3, "n_classes": 2,
         "input_shape": [], "n_train": 4,
-        "finished": False, "optimiser_groups": [], "optimiser_numbers": {},
     }  # fmt: skip
-    return save({"model.w": torch.ones(1)}, {"bitspike": json.dumps(facts | change)})
+    return save({name: torch.ones(1)}, {"bitspike": json.dumps(facts | change)})
+
+
+def of_version_2(name: str = "model.w", **change: Any) -> bytes:
+    older = {"version": 2, "best_accuracy": 0.5, "finished": False}
+    return with_facts(name, **(older | change))
 
 
 @pytest.mark.parametrize(
@@ -92,18 +125,29 @@ def with_facts(**change: Any) -> bytes:
         b"",
         b"\x80\x04K\x01.",  # a pickle
         struct.pack("<Q", 2**62) + b"{}",
-        save({"model.w": torch.ones(1)}),
-        save({"model.w": torch.ones(1)}, {"bitspike": "no json"}),
-        save({"model.w": torch.ones(1)}, {"bitspike": "[" * 100_000}),
-        save({"model.w": torch.ones(1)}, {"bitspike": "[1, 2]"}),
+        save({"network.w": torch.ones(1)}),
+        save({"network.w": torch.ones(1)}, {"bitspike": "no json"}),
+        save({"network.w": torch.ones(1)}, {"bitspike": "[" * 100_000}),
+        save({"network.w": torch.ones(1)}, {"bitspike": "[1, 2]"}),
         save({"surprise": torch.ones(1)}, {"bitspike": "{}"}),
+        with_facts("surprise"),
+        with_facts("surprise.w"),
+        with_facts("model.w"),
         with_facts(version=1),
+        with_facts(version=4),
+        with_facts(version=[3]),
+        with_facts(version=True),
         with_facts(epoch=-1),
         with_facts(epoch=True),
         with_facts(epoch="3"),
-        with_facts(best_accuracy=[]),
-        with_facts(optimiser_numbers={"a": {}}),
-        with_facts(optimiser_groups=None),
+        with_facts(best_score=[]),
+        with_facts(input_shape=3),
+        with_facts(input_shape=[3.0]),
+        with_facts(n_train=None),
+        of_version_2("network.w"),
+        of_version_2("surprise"),
+        of_version_2(best_accuracy=[]),
+        of_version_2(epoch=-1),
     ],
 )
 def test_hostile_checkpoints_are_refused(tmp_path: Path, data: bytes) -> None:
@@ -115,8 +159,12 @@ def test_hostile_checkpoints_are_refused(tmp_path: Path, data: bytes) -> None:
 
 def test_the_hostile_examples_are_hostile_for_one_reason_each(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    path.write_bytes(with_facts())
-    assert load_checkpoint(path).epoch == 1
+    for good in (with_facts(), with_facts("best.w"), with_facts("learner.w"), with_facts("final.w")):
+        path.write_bytes(good)
+        assert load_checkpoint(path).epoch == 1
+    for good in (of_version_2(), of_version_2("best.w"), of_version_2("optimiser.0.step")):
+        path.write_bytes(good)
+        assert load_checkpoint(path).best_score == 0.5
 
 
 def test_a_missing_checkpoint_and_a_folder_are_refused(tmp_path: Path) -> None:
@@ -128,30 +176,43 @@ def test_a_missing_checkpoint_and_a_folder_are_refused(tmp_path: Path) -> None:
 def test_checkpoints_of_other_networks_are_refused(tmp_path: Path) -> None:
     written = checkpoint()
     with pytest.raises(DataError, match="'bias'"):
-        restore_model(tmp_path, torch.nn.Linear(3, 2, bias=False), written.model)
+        restore_network(tmp_path, torch.nn.Linear(3, 2, bias=False), written.network)
     with pytest.raises(DataError, match="network"):
-        restore_model(tmp_path, torch.nn.Linear(4, 2), written.model)
+        restore_network(tmp_path, torch.nn.Linear(4, 2), written.network)
     with pytest.raises(DataError, match="network"):
-        restore_model(tmp_path, torch.nn.Linear(3, 2).double(), written.model)
+        restore_network(tmp_path, torch.nn.Linear(3, 2).double(), written.network)
 
 
-def test_optimisers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    good = checkpoint().optimiser
-    model, optimiser = trained()
-    wrong_shape = {"step": torch.tensor(1.0), "exp_avg": torch.ones(7), "exp_avg_sq": torch.ones(7)}
-    group = good["param_groups"][0]
+def test_what_a_learner_did_not_carry_is_refused(tmp_path: Path) -> None:
+    _, learner = trained()
+    good = learner.state_dict()
+    step = good["optimiser.0.step"]
     for bad in (
-        {**good, "state": {0: wrong_shape}},
-        {**good, "state": {9: good["state"][0]}},
-        {**good, "state": {-1: good["state"][0]}},
-        {**good, "param_groups": []},
-        {**good, "param_groups": [{**group, "params": [0]}]},
-        {**good, "param_groups": [{"params": [0, 1]}]},
+        {**good, "optimiser.0.exp_avg": torch.ones(7)},
+        {**good, "optimiser.0.exp_avg": good["optimiser.0.exp_avg"].long()},
+        {**good, "optimiser.9.step": step},
+        {**good, "optimiser.-1.step": step},
+        {**good, "optimiser.one.step": step},
+        {**good, "optimiser": step},
+        {**good, "alpha": step},
     ):
-        with pytest.raises(DataError, match="optimiser"):
-            restore_optimiser(tmp_path, optimiser, bad)
-    restore_optimiser(tmp_path, optimiser, good)
-    assert model is not None
+        with pytest.raises(DataError, match=f"{tmp_path}.*rule"):
+            restore_learner(tmp_path, learner, bad)
+    restore_learner(tmp_path, learner, good)
+    assert all(torch.equal(value, good[name]) for name, value in learner.state_dict().items())
+
+
+class Forgetful(Learner):
+    """A learner that carries nothing."""
+
+    def step(self, batch: Batch, progress: Progress, generator: torch.Generator) -> StepReport:
+        raise AssertionError
+
+
+def test_a_learner_that_carries_nothing_takes_nothing(tmp_path: Path) -> None:
+    restore_learner(tmp_path, Forgetful(), {})
+    with pytest.raises(DataError, match=r"Forgetful carries nothing.*alpha"):
+        restore_learner(tmp_path, Forgetful(), {"alpha": torch.ones(1)})
 
 
 def no_space(*arguments: Any, **named: Any) -> None:

@@ -18,35 +18,35 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bitspike import errors
+from bitspike import codec, errors
 from bitspike.coding import FirstSpike, Pixel, Poisson
-from bitspike.contracts import Batch
+from bitspike.contracts import Batch, Progress
 from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
 from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Data, Experiment, Training
+from bitspike.networks.heaviside import HeavisideNetwork
 from bitspike.recipes.bnn import bnn_digits
-from bitspike.rules.bnn import BNN
+from bitspike.rules.bnn import BNN, BNNLearner
 from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
 from bitspike.settings import IF, LIF, Optimizer
 from bitspike.training import RunFolder, load_model, resume, train
-from bitspike.training import loop as loop_module
-from bitspike.training.deciding import predict_all
+from bitspike.training import run as run_module
 from bitspike.training.randomness import generator
 
 SOURCE = Path(errors.__file__).parents[1]
 TRAIN = """
 import sys
 from pathlib import Path
-from bitspike.experiment import Experiment
+from bitspike import codec
 from bitspike.training import resume, train
 torch_threads, experiment, folder = sys.argv[1:]
 import torch
 torch.set_num_threads(int(torch_threads))
 if experiment:
-    train(Experiment.from_json(Path(experiment).read_text()), folder)
+    train(codec.from_json(Path(experiment).read_text()), folder)
 else:
     resume(folder)
 """
@@ -104,7 +104,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert manifest["data"]["train"] + manifest["data"]["validation"] + manifest["data"]["test"] == 1797
     assert len(manifest["data"]["sha256"]) == 4
     assert manifest["seed"] == 1
-    assert manifest["backend"] == "torch"
+    assert (manifest["backend"], manifest["device"]) == ("reference", "cpu")
     assert manifest["versions"]["torch"] == torch.__version__
     assert manifest["machine"]["cores"] == os.cpu_count()
 
@@ -140,16 +140,20 @@ def test_the_model_kept_is_the_best_on_validation_and_of_equals_the_later(
 ) -> None:
     shares, kept = iter([0.25, 0.75, 0.75, 0.5]), []
 
-    def fixed(rule: Any, model: Any, inputs: torch.Tensor, noise: Any) -> Any:
-        prediction = predict_all(rule, model, inputs, noise)
-        wrong = torch.arange(len(inputs)) >= round(next(shares) * len(inputs))
-        kept.append({name: value.clone() for name, value in model.state_dict().items()})
+    decide = HeavisideNetwork.decide
+
+    def fixed(network: HeavisideNetwork, inputs: torch.Tensor, noise: Any = None) -> Any:
+        prediction, share = decide(network, inputs, noise), next(shares, None)
+        if share is None:  # training is over
+            return prediction
+        wrong = torch.arange(len(inputs)) >= round(share * len(inputs))
+        kept.append({name: value.clone() for name, value in network.state_dict().items()})
         return replace(prediction, labels=torch.where(wrong, -1, labels))
 
     experiment = small(training=Training(epochs=4, batch_size=50))
-    dataset = loop_module.load("digits")
-    labels = torch.tensor(loop_module.split(dataset, 1 / 6, 1).validation_labels)
-    monkeypatch.setattr(loop_module, "predict_all", fixed)
+    dataset = run_module.load("digits")
+    labels = torch.tensor(run_module.split(dataset, 1 / 6, 1).validation_labels)
+    monkeypatch.setattr(HeavisideNetwork, "decide", fixed)
     result = train(experiment, tmp_path / "run", progress=False)
     assert result.evaluation["best_epoch"] == 3
     best = result.model.state_dict()
@@ -228,7 +232,7 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
     experiment = small(training=Training(epochs=25, batch_size=20), network=IF(hidden=(60,)))
     asked = tmp_path / "experiment.json"
-    asked.write_text(experiment.to_json())
+    asked.write_text(codec.to_json(experiment))
     train(experiment, tmp_path / "whole", progress=False)
     folder = tmp_path / "killed"
     process = start(asked, folder)
@@ -249,7 +253,7 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
 
 def test_control_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
     asked = tmp_path / "experiment.json"
-    asked.write_text(small(training=Training(epochs=1000, batch_size=50)).to_json())
+    asked.write_text(codec.to_json(small(training=Training(epochs=1000, batch_size=50))))
     folder = tmp_path / "run"
     process = start(asked, folder)
     wait_for((folder / "checkpoint.safetensors").exists, process)
@@ -276,13 +280,13 @@ def test_stopped_before_the_first_checkpoint(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_evaluated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    original = loop_module.evaluate
+    original = run_module.evaluate
 
     def counted(*arguments: Any) -> dict[str, Any]:
         calls.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(loop_module, "evaluate", counted)
+    monkeypatch.setattr(run_module, "evaluate", counted)
     first = train(small(), tmp_path / "run", progress=False)
     before = files(tmp_path / "run")
     again = resume(tmp_path / "run", progress=False)
@@ -320,7 +324,7 @@ def test_a_run_that_is_not_over_gives_no_model(tmp_path: Path, monkeypatch: pyte
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop_module, "evaluate", stop)
+    monkeypatch.setattr(run_module, "evaluate", stop)
     with pytest.raises(KeyboardInterrupt):
         train(small(), tmp_path / "run", progress=False)
     with pytest.raises(DataError, match="resume it first"):
@@ -328,12 +332,12 @@ def test_a_run_that_is_not_over_gives_no_model(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = BNN.step
+    step = BNNLearner.step
 
     def broken(*arguments: Any) -> Any:
         return replace(step(*arguments), loss=float("nan"))
 
-    monkeypatch.setattr(BNN, "step", broken)
+    monkeypatch.setattr(BNNLearner, "step", broken)
     with pytest.raises(BitspikeError, match=r"nan in epoch 1.*optimizer\.lr"):
         train(small(), tmp_path / "run", progress=False)
     assert RunFolder(tmp_path / "run").metrics() == []
@@ -341,13 +345,14 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
 
 def test_step_sizes_follow_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, ...]] = []
-    step = BNN.step
+    step = BNNLearner.step
 
-    def watched(self: BNN, model: Any, optimiser: torch.optim.Optimizer, batch: Batch, noise: Any) -> Any:
-        seen.append(tuple(group["lr"] for group in optimiser.param_groups))
-        return step(self, model, optimiser, batch, noise)
+    def watched(self: BNNLearner, batch: Batch, progress: Progress, noise: torch.Generator) -> Any:
+        report = step(self, batch, progress, noise)
+        seen.append(tuple(group["lr"] for group in self.optimiser.param_groups))
+        return report
 
-    monkeypatch.setattr(BNN, "step", watched)
+    monkeypatch.setattr(BNNLearner, "step", watched)
     settings = Optimizer(
         lr=0.1, lr_threshold=0.2, lr_output_threshold=0.4, schedule="exponential", final=0.25
     )
@@ -363,20 +368,20 @@ def test_each_epoch_sees_every_image_once_in_a_new_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
-    step = BNN.step
+    step = BNNLearner.step
 
-    def watched(self: BNN, model: Any, optimiser: Any, batch: Batch, noise: Any) -> Any:
+    def watched(self: BNNLearner, batch: Batch, progress: Progress, noise: torch.Generator) -> Any:
         seen.append(torch.cat([batch.inputs, batch.labels[:, None].float()], 1))
-        return step(self, model, optimiser, batch, noise)
+        return step(self, batch, progress, noise)
 
-    monkeypatch.setattr(BNN, "step", watched)
+    monkeypatch.setattr(BNNLearner, "step", watched)
     train(small(training=Training(epochs=2, batch_size=64)), tmp_path / "run", progress=False)
     epochs = torch.cat(seen).chunk(2)
     assert not torch.equal(epochs[0], epochs[1])
     rows = [sorted(map(tuple, epoch.tolist())) for epoch in epochs]
     assert rows[0] == rows[1]
-    dataset = loop_module.load("digits")
-    parts = loop_module.split(dataset, 1 / 6, 1)
+    dataset = run_module.load("digits")
+    parts = run_module.split(dataset, 1 / 6, 1)
     images = torch.tensor(parts.train_inputs).flatten(1).float()
     wanted = torch.cat([images, torch.tensor(parts.train_labels)[:, None].float()], 1)
     assert rows[0] == sorted(map(tuple, wanted.tolist()))

@@ -19,7 +19,7 @@ from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.packed.committee import CommitteePacked
 from bitspike.packed.contents import Contents
 from bitspike.packed.file import write
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.heaviside import HeavisidePacked
 from bitspike.packed.lif.network import LIFPacked, from_weights

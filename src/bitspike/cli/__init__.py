@@ -8,6 +8,7 @@ SIGHUP, which a run takes as it takes Ctrl-C. With `--json` a verb prints exactl
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -59,7 +60,8 @@ class Stopped(KeyboardInterrupt):
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
     """SIGTERM and SIGHUP raise `Stopped`, once, in the main thread of a process that has not taken them itself."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    there = signal.Signals.__members__  # Windows has no SIGHUP
+    numbers = [there[name] for name in ("SIGTERM", "SIGHUP") if name in there]
     taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -123,8 +125,13 @@ def _run(name: str, arguments: list[str], shown: bool) -> dict[str, Any]:
     # another busy process beside it on two cores, training is ten times slower. OpenMP reads this as torch loads.
     if name != "bench":  # where the rivals run as their users run them
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    verb = importlib.import_module(f"bitspike.cli.{name}")
-    result: dict[str, Any] = verb.command(arguments)()
+    gc.disable()  # modules and options leave no garbage worth the time
+    try:
+        verb = importlib.import_module(f"bitspike.cli.{name}")
+        command = verb.command(arguments)
+    finally:
+        gc.enable()
+    result: dict[str, Any] = command()
     if shown:
         verb.show(result)
     return result

@@ -203,7 +203,7 @@ def _verified(run: Path, file: Path, dataset: Dataset, plugins: tuple[str, ...])
         engines = [load(file, isa=isa, plugins=plugins) for isa in instruction_sets()]
     raw = dataset.test_inputs
     inputs = engines[0].inputs(raw)  # recordings are coded once
-    trained = plain(network, experiment.coding)(raw if isinstance(raw, np.ndarray) else inputs)
+    trained = plain(network, experiment.coding)(raw if isinstance(raw, np.ndarray) else inputs).decisions()
     truth = deploy.truth(engines[0], inputs)
     for engine in engines:
         decided = engine.decide(inputs)

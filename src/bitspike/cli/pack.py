@@ -62,7 +62,8 @@ def pack(
             raise DataError(f"{run / 'evaluation.json'}: {error}; train the run again") from error
         packed = deploy.with_conformal(packed, tuple(pair for pair in known if pair[0] in GRID))
     inputs = _drawn(coding) if images is None else images
-    fault = deploy.verify(packed, plain(network, coding), inputs)
+    trained = plain(network, coding)
+    fault = deploy.verify(packed, lambda x: trained(x).decisions(), inputs)
     if fault is not None:
         raise BitspikeError(f"{run}: the packed model decides differently, nothing was written: {fault}")
     path = output or run / "model.bitspike"

@@ -48,25 +48,30 @@ class Options:
     """folder of the run; default runs/RECIPE-TIME"""
 
 
-def train(experiment: Experiment, out: Path | None = None) -> dict[str, Any]:
-    """Train, evaluate on the test data, pack, write the report; the test figures and where everything lies."""
+def train(experiment: Experiment, out: Path | None = None, plugin: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Train, evaluate on the test data, pack, write the report; the test figures and where everything lies.
+
+    `plugin`: modules with classes of your own that the experiment uses.
+    """
     from bitspike.training import train as run
 
-    return _finish(run(experiment, out))
+    return _finish(run(experiment, out), plugin)
 
 
-def resume(folder: Path, changes: Mapping[str, Any] | None = None, plugins: Plugins = ()) -> dict[str, Any]:
+def resume(
+    folder: Path, changes: Mapping[str, Any] | None = None, plugin: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Go on with the run in a folder, to the same bits as if it had never stopped; or with settings changed by name."""
     from bitspike.training import resume as run
 
-    return _finish(run(folder, changes=changes or None, plugins=plugins))
+    return _finish(run(folder, changes=changes or None, plugins=plugin), plugin)
 
 
-def _finish(result: TrainResult) -> dict[str, Any]:
+def _finish(result: TrainResult, plugin: tuple[str, ...]) -> dict[str, Any]:
     from bitspike.cli.pack import pack
     from bitspike.cli.report import report
 
-    packed, page = pack(result.folder), report(result.folder)
+    packed, page = pack(result.folder, plugin=plugin), report(result.folder)
     where = {"run": str(result.folder), "model": packed["model"], "report": page["report"]}
     return {**where, **result.evaluation, "model_bytes": packed["bytes"]}
 
@@ -84,19 +89,19 @@ def command(arguments: list[str]) -> Command:
     option, equals, folder = words[0].partition("=")
     if option == "--resume":
         folder, rest = (folder, words[1:]) if equals else ("".join(words[1:2]), words[2:])
-        return _resume(folder, rest, plugins)
+        return _resume(folder, rest, tuple(names))
     options = parse(words, plugins)
-    return partial(train, options.experiment, options.out)
+    return partial(train, options.experiment, options.out, tuple(names))
 
 
-def _resume(folder: str, arguments: list[str], plugins: Plugins) -> Command:
+def _resume(folder: str, arguments: list[str], plugin: tuple[str, ...]) -> Command:
     if not folder or folder.startswith("-"):
         raise UsageError("name the folder of the run: bitspike train --resume FOLDER [OPTIONS]")
     from bitspike.training.run_folder import RunFolder
 
-    experiment = RunFolder.open(Path(folder)).experiment(plugins)
+    experiment = RunFolder.open(Path(folder)).experiment(plugin)
     changes = parse_changes(experiment, arguments, f"bitspike train --resume {folder}")
-    return partial(resume, Path(folder), changes, plugins)
+    return partial(resume, Path(folder), changes, plugin)
 
 
 def take_plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -122,7 +127,8 @@ def parse(arguments: list[str], plugins: Plugins = ()) -> Options:
     """
     from bitspike.recipes import RECIPES
 
-    own = {recipe.name: recipe for recipe in values_of(plugins, Experiment)}
+    known = list(RECIPES.values())
+    own = {recipe.name: recipe for recipe in values_of(plugins, Experiment) if recipe not in known}
     recipes = {**RECIPES, **own}
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(

@@ -35,16 +35,27 @@ class Cochlea(Coding):
     takes: ClassVar[str] = "sound"
     disturbances: ClassVar[tuple[str, ...]] = ("deletion", "jitter")
     n_steps: int = 700
+    """steps of the window"""
     rate: int = 12_500
+    """samples per second; sound of another rate is resampled"""
     decimation: int = 200
+    """samples of a frame of the ear (200 at 12.5 kHz: 16 ms)"""
     smoothing: float = 3.0
+    """time constant of the low-pass, in frames"""
     ear_q: float = 8.0
+    """quality of the filters"""
     step: float = 0.25
+    """distance of the filters, in bandwidths"""
     gain: float = 2000.0
+    """gain before spikes are made (BSA)"""
     repeat: int = 10
+    """steps of a frame"""
     threshold: float = 0.6
+    """threshold of BSA"""
     stretch: bool = False
+    """interpolate the frames of a recording so that they fill the window"""
     normalise: bool = False
+    """divide a recording by its largest amplitude instead of by 32768"""
 
     def __post_init__(self) -> None:
         check_window(self.n_steps)

@@ -23,7 +23,9 @@ class Direct(ImageCoding):
 
     disturbances: ClassVar[tuple[str, ...]] = ("noise",)
     n_steps: int = 100
+    """steps of the window, 2 to 32767"""
     rate: float = 0.727
+    """spikes per step that the current stands for at full intensity; may exceed 1"""
 
     def __post_init__(self) -> None:
         check_window(self.n_steps)

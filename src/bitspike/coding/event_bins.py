@@ -37,10 +37,15 @@ class EventBins(Coding):
     takes: ClassVar[str] = "events"
     disturbances: ClassVar[tuple[str, ...]] = ("deletion", "jitter")
     n_steps: int = 540
+    """steps of the window"""
     bin_us: int = 600
+    """microseconds of a step"""
     stabilise: bool = True
+    """subtract the three saccades of the N-MNIST camera"""
     height: int = 34
+    """height of the sensor, in pixels"""
     width: int = 34
+    """width of the sensor, in pixels"""
 
     def __post_init__(self) -> None:
         check_window(self.n_steps)

@@ -46,6 +46,7 @@ class FirstSpike(ImageCoding):
 
     disturbances: ClassVar[tuple[str, ...]] = ("jitter", "deletion")
     n_steps: int = 16
+    """steps of the window, 1 to 32766; brighter pixels spike earlier"""
 
     def __post_init__(self) -> None:
         if type(self.n_steps) is not int or not 1 <= self.n_steps <= 32766:
@@ -72,5 +73,5 @@ def require_uint8(images: Any) -> None:
     import torch
 
     if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
-        kind = getattr(images, "dtype", type(images).__name__)
+        kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
         raise DataError(f"images are {kind}; coding needs a uint8 tensor, 0 dark to 255 bright")

@@ -34,9 +34,13 @@ class Poisson(ImageCoding):
 
     disturbances: ClassVar[tuple[str, ...]] = ("deletion",)
     n_steps: int = 400
+    """steps of the window, 2 to 32767"""
     rate: float = 1 / 5.5
+    """probability of a spike per step at full intensity"""
     signed: bool = False
+    """two channels per pixel, for intensities above and below the middle"""
     frozen: bool = False
+    """an image has one train, the same in every epoch; else a new one at every presentation"""
 
     def __post_init__(self) -> None:
         check_window(self.n_steps)

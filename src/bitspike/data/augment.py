@@ -28,11 +28,17 @@ class Augment(Augmentation):
     """
 
     rotation: float = 0.0
+    """largest angle, in degrees"""
     scale: float = 0.0
+    """largest change of size, as a share, per axis"""
     shear: float = 0.0
+    """largest shear, px of x per px of y"""
     shift: float = 0.0
+    """largest shift, in px, per axis"""
     elastic: float = 0.0
+    """largest rms of the elastic field, in px"""
     flip: bool = False
+    """mirror left to right with probability 1/2"""
 
     def __post_init__(self) -> None:
         for name in ("rotation", "scale", "shear", "shift", "elastic"):

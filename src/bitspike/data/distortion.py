@@ -37,9 +37,13 @@ class Distortion(Augmentation):
     """
 
     scale: float = 0.12
+    """largest enlargement, as a share"""
     rotation: float = 12.0
+    """largest angle, in degrees"""
     elastic: float = 3.4
+    """strength of the elastic field, in px (3.4: an rms of 0.55 px)"""
     share: Literal["image", "epoch"] = "image"
+    """a field for every image, or one for all images of an epoch, as published"""
 
     def __post_init__(self) -> None:
         for name in ("scale", "rotation", "elastic"):

@@ -156,8 +156,9 @@ def check(entry: Entry, file: File | Archive, data_dir: str | Path | None) -> Ch
         read(entry, file, path)
     except DataError as error:
         return Check(file.name, path, False, str(error))
-    known = (file.sha256 if path.is_file() else None) or getattr(file, "content", None)
-    counted = "size as published" if isinstance(file, File) else f"{file.n_members} files as published"
+    known, counted = file.sha256 if path.is_file() else None, "size as published"
+    if isinstance(file, Archive):
+        known, counted = known or file.content, f"{file.n_members} files as published"
     return Check(file.name, path, True, "SHA-256 as published" if known else counted)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -13,7 +14,7 @@ from bitspike.deploy.model import Backend, Model
 from bitspike.packed import file
 from bitspike.packed.base import Known, Packed, import_path
 from bitspike.packed.kinds import KNOWN
-from bitspike.plugins import classes_of, load_plugins
+from bitspike.plugins import load_plugins
 
 T = TypeVar("T")
 
@@ -26,26 +27,32 @@ def load(
 ) -> Model:
     """Load a model file. `backend` "auto" takes the fastest engine there is; `isa` names an instruction set.
 
-    `plugins`: modules, or their names, whose packed networks and codings the file may name too; nothing else is
-    imported for a file. A file that breaks the format raises `FormatError`, a back end that is not there
-    `BackendError`.
+    `plugins`: modules, or their names, to import first; the file may name packed networks and codings of every module
+    that is imported, and nothing is imported because a file names it. A file that breaks the format raises
+    `FormatError`, a back end that is not there `BackendError`.
     """
     return Model(file.read(path, with_plugins(plugins)), backend, isa)
 
 
 def with_plugins(plugins: Sequence[ModuleType | str]) -> Known:
-    """What files may name: all of this library, and the public `Packed` and `Coding` classes that these modules define.
+    """What files may name: all of this library, and the `Packed` and `Coding` classes of modules that are imported.
 
-    A module that cannot be imported raises `UsageError`.
+    `plugins`, modules or their names, are imported first; one that cannot be raises `UsageError`.
     """
-    modules = load_plugins(plugins)
-    kinds, codings = _public(modules, Packed), _public(modules, Coding)  # type: ignore[type-abstract]
-    return Known((*KNOWN.kinds, *kinds), {**KNOWN.codings, **{import_path(kind): kind for kind in codings}})
+    given = {module.__name__: module for module in load_plugins(plugins)}
+    modules = {**sys.modules, **given}
+    packed = _below(Packed, modules)  # type: ignore[type-abstract]
+    kinds = tuple(kind for kind in packed if kind not in KNOWN.kinds)
+    codings = {import_path(kind): kind for kind in _below(Coding, modules)}
+    return Known((*KNOWN.kinds, *kinds), {**codings, **KNOWN.codings})
 
 
-def _public(modules: Sequence[ModuleType], base: type[T]) -> list[type[T]]:
-    return [
-        kind
-        for name, kind in classes_of(modules, base).items()
-        if not name.startswith("_") and not inspect.isabstract(kind)
-    ]
+def _below(base: type[T], modules: Mapping[str, ModuleType]) -> list[type[T]]:
+    """All classes below `base` that these modules define and that can be instantiated."""
+    found = list[type[T]]()
+    for kind in base.__subclasses__():
+        owner = modules.get(kind.__module__)
+        defined = owner is not None and vars(owner).get(kind.__qualname__) is kind
+        found += [kind] if defined and not inspect.isabstract(kind) else []
+        found += _below(kind, modules)
+    return found

@@ -52,13 +52,12 @@ def save(model: Model, path: Path | str) -> int:
     return file.write(model.contents, path)
 
 
-def verify(model: Model, reference_predict: Callable[[Any], Any] | None, inputs: Any) -> str | None:
+def verify(model: Model, reference_predict: Callable[[Any], Decisions] | None, inputs: Any) -> str | None:
     """Compare the packed model with the numpy reference and, if given, with another predictor, sample by sample.
 
-    `reference_predict` takes uint8 images `(n, features)`, or recordings, and returns an object with the attributes of
-    `Decisions`. Returns None when every decision, time, tie, potential and count is equal, else a sentence that names
-    the first sample and quantity that differ. (A network without exact potentials: they are compared with the numpy
-    reference only.)
+    `reference_predict` takes uint8 images `(n, features)`, or recordings, and returns `Decisions`. Returns None when
+    every decision, time, tie, potential and count is equal, else a sentence that names the first sample and quantity
+    that differ. (A network without exact potentials: they are compared with the numpy reference only.)
     """
     decided = model.decide(inputs)
     fault = difference(decided, truth(model, inputs), f"{model.backend} and the numpy reference")
@@ -80,14 +79,13 @@ def unlike(model: Model) -> frozenset[str]:
     return frozenset() if model.network.exact_potentials else frozenset({"potentials"})
 
 
-def difference(a: Decisions, b: Any, who: str, skip: frozenset[str] = frozenset()) -> str | None:
+def difference(a: Decisions, b: Decisions, who: str, skip: frozenset[str] = frozenset()) -> str | None:
     """The first sample and quantity in which two sets of decisions differ, in a sentence; None where they are equal."""
     found: list[tuple[int, str]] = []
     for field in dataclasses.fields(Decisions):
         if field.name in skip:
             continue
         x, y = getattr(a, field.name), getattr(b, field.name)
-        y = np.asarray(y.numpy(force=True) if hasattr(y, "numpy") else y)
         if x.shape != y.shape:
             return f"{field.name}: {who} give shapes {x.shape} and {y.shape}"
         different = (x != y).reshape(len(x), -1).any(axis=1)

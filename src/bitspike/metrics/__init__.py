@@ -104,9 +104,9 @@ _MODULES = (
 def __getattr__(name: str) -> Any:
     if name in __all__:
         for module in _MODULES:
-            value = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
-            if value is not None:
-                return value
+            defined = vars(importlib.import_module(f"{__name__}.{module}"))
+            if name in defined:
+                return defined[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -37,11 +37,14 @@ class Metric:
 CATALOG: dict[str, Metric] = {
     "accuracy": Metric("Accuracy", "%", "higher", ".2%", "share of decisions that are right"),
     "accuracy_tie_optimistic": Metric(
-        "Accuracy, ties as right", "%", "higher", ".2%", "the label is among the tied classes; the papers' figure, needs the label"
+        "Accuracy, ties as right", "%", "higher", ".2%",
+        "the label is among the tied classes; the papers' figure, needs the label",
     ),
     "silent": Metric("Silent", "%", "lower", ".2%", "share of inputs without an output spike"),
     "ties": Metric("Ties", "%", None, ".2%", "share of inputs whose best output is shared by two classes or more"),
-    "ece": Metric("Calibration error", "%", "lower", ".2%", "ECE: mean gap of confidence and accuracy, bins of equal width"),
+    "ece": Metric(
+        "Calibration error", "%", "lower", ".2%", "ECE: mean gap of confidence and accuracy, bins of equal width"
+    ),
     "ece_mass": Metric(
         "Calibration error, equal mass", "%", "lower", ".2%", "the same in bins that hold as many decisions each"
     ),
@@ -54,13 +57,18 @@ CATALOG: dict[str, Metric] = {
     "mutual_information": Metric(
         "AUROC by mutual information", "%", "higher", ".1%", "the same by the disagreement of members"
     ),
-    "fpr95": Metric("FPR95 by entropy", "%", "lower", ".1%", "strange inputs that pass where 95 % of the test inputs do"),
-    "coverage": Metric("Coverage", "%", "higher", ".2%", "share of conformal sets that hold the label; should reach what is promised"),
+    "fpr95": Metric(
+        "FPR95 by entropy", "%", "lower", ".1%", "strange inputs that pass where 95 % of the test inputs do"
+    ),
+    "coverage": Metric(
+        "Coverage", "%", "higher", ".2%", "share of conformal sets that hold the label; should reach what is promised"
+    ),
     "mean_set_size": Metric("Classes in a set", "", "lower", ".3f", "mean number of classes in a conformal set"),
     "singletons": Metric("Sets of one class", "%", "higher", ".1%", "share of conformal sets of exactly one class"),
     "empty": Metric("Empty sets", "%", "lower", ".1%", "share of conformal sets without a class"),
     "far_confidence": Metric(
-        "Confidence far from the data", "%", "lower", ".1%", "two moons, 0.15 or more from any training point; near 50 % is good"
+        "Confidence far from the data", "%", "lower", ".1%",
+        "two moons, 0.15 or more from any training point; near 50 % is good",
     ),
     "rmse": Metric("RMSE", "", "lower", ".4f", "root mean square error of the targets scaled to [0, 1]"),
     "mae": Metric("Mean absolute error", "", "lower", ".4f", "of the targets scaled to [0, 1]"),

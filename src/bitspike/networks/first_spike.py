@@ -99,7 +99,7 @@ class FirstSpikeNetwork(Network):
 
     @property
     def implementation(self) -> Backend:
-        """Native kernels work on float32; for other types `auto` takes the reference, `native` raises `BackendError`."""
+        """Native kernels work on float32: for others `auto` takes the reference, `native` raises `BackendError`."""
         chosen = super().implementation
         if self.latents[0].dtype == torch.float32 or chosen != "native":
             return chosen

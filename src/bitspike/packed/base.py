@@ -5,16 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from bitspike.errors import UsageError
 from bitspike.ops.native import instruction_sets
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.operations import Operations
-
-if TYPE_CHECKING:
-    from bitspike.packed.contents import Contents
 
 
 class Engine(ABC):
@@ -58,7 +55,7 @@ class Packed(ABC):
     exact_potentials: bool = True
 
     n_steps: int
-    members: tuple[Contents, ...] = ()
+    members: tuple[Any, ...] = ()  # of `contents.Contents`
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)

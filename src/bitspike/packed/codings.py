@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from bitspike.coding import Cochlea, Direct, EventBins, Poisson
+from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.packed.base import Known, import_path
 from bitspike.packed.fields import read_settings, unknown
@@ -19,7 +20,7 @@ def coding_name(coding: Any) -> str:
     names = [name for name, kind in CODINGS.items() if type(coding) is kind]
     if names:
         return names[0]
-    if not is_dataclass(coding) or not hasattr(coding, "encode"):
+    if not is_dataclass(coding) or not isinstance(coding, Coding):
         raise UsageError(
             f"coding is {type(coding).__name__}; it must be one of {sorted(CODINGS)}, or a coding of yours"
         )

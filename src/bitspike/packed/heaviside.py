@@ -14,7 +14,7 @@ from bitspike.packed.base import Engine, Known, Packed
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.first_spike import file
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer, check_layers
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer, check_layers
 from bitspike.packed.images import as_images
 from bitspike.packed.weights import EXACT
 

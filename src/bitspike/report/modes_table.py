@@ -8,23 +8,17 @@ from statistics import mean, stdev
 
 import torch
 
+from bitspike.metrics.catalog import CATALOG, Metric
 from bitspike.metrics.quality import quality
 from bitspike.report.record import RunRecord, read_record
 
+_FIGURES = (("accuracy", ""), ("nll", ""), ("ece", ""), ("brier", ""), ("nll", "_raw"), ("ece", "_raw"))
 _COLUMNS = (
     "recipe",
     "decided by",
-    "accuracy %",
-    "NLL",
-    "ECE %",
-    "Brier",
-    "NLL, T = 1",
-    "ECE %, T = 1",
+    *(f"{CATALOG[key].heading}{', T = 1' if end else ''}" for key, end in _FIGURES),
     "seeds",
 )
-_FIGURES = (
-    ("accuracy", 100, 2), ("nll", 1, 3), ("ece", 100, 2), ("brier", 1, 4), ("nll_raw", 1, 3), ("ece_raw", 100, 2),
-)  # fmt: skip
 NETWORK = "network"
 
 
@@ -41,10 +35,7 @@ def modes_table(run_dirs: Sequence[Path]) -> str:
     lines = [_COLUMNS, ("---", "---", *["---:"] * (len(_COLUMNS) - 2))]
     for (recipe, way), found in rows.items():
         found.sort(key=lambda pair: pair[0])
-        cells = [
-            _spread([figures[name] * factor for _, figures in found], digits)
-            for name, factor, digits in _FIGURES
-        ]
+        cells = [_spread([figures[key + end] for _, figures in found], CATALOG[key]) for key, end in _FIGURES]
         lines.append((recipe, way, *cells, ", ".join(str(seed) for seed, _ in found)))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -62,6 +53,6 @@ def _ways(run: RunRecord) -> dict[str, dict[str, float]]:
     return {NETWORK: quality(probabilities, potentials, predicted, labels)}
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    text = f"{mean(values):.{digits}f}"
-    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
+def _spread(values: Sequence[float], metric: Metric) -> str:
+    text = metric.number(mean(values))
+    return f"{text} ± {metric.number(stdev(values))}" if len(values) > 1 else text

@@ -22,7 +22,7 @@ from bitspike.report.headline import correct_ones, headline
 from bitspike.report.older import kind_of
 from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
-from bitspike.report.record import RunRecord, read_record
+from bitspike.report.record import Array, RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
 
 _SHOWN_ELSEWHERE = (
@@ -216,20 +216,19 @@ def _errors(run: RunRecord) -> dict[str, Any] | None:
             "label": run.class_name(label, 28),
             "images": int(row.sum()),
             "accuracy": float(row[label] / row.sum()),
-            "mistaken": f"{run.class_name(int(wrong[label].argmax()), 28)} ({wrong[label].max():,})"
-            if wrong[label].any()
-            else "–",
+            "mistaken": _mistaken(run, wrong[label]),
         }
         for label, row in enumerate(counts)
         if row.any()
     ]
     names = [run.class_name(label) for label in range(n)]
-    return {
-        "matrix": Markup(figures.confusion_matrix(counts, names)),
-        "rows": rows,
-        "named": run.named,
-        "few": n <= 3,
-    }
+    matrix = Markup(figures.confusion_matrix(counts, names))
+    return {"matrix": matrix, "rows": rows, "named": run.named, "few": n <= 3}
+
+
+def _mistaken(run: RunRecord, wrong: Array) -> str:
+    """The class that one class is most often taken for, and how often."""
+    return f"{run.class_name(int(wrong.argmax()), 28)} ({wrong.max():,})" if wrong.any() else "–"
 
 
 def _time(run: RunRecord) -> list[Markup]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 from bitspike.errors import DataError
+from bitspike.metrics.catalog import CATALOG
 from bitspike.report.record import RunRecord, read_record
 
 _S4NN = "S4NN, Kheradpisheh & Masquelier, Int. J. Neural Systems 30(6), 2020"
@@ -31,41 +31,72 @@ PUBLISHED: dict[tuple[str, str, str], tuple[float, str]] = {
 
 PARTS = {"nmnist-1100": "nmnist", "emnist-47-subset": "emnist"}  # data sets that are parts of others
 
-_COLUMNS = (
-    "recipe", "data", "network", "weights", "rule", "accuracy %", "95 % interval",
-    "tie-optimistic %", "silent %", "ECE %", "NLL", "RMSE",
-    "spikes", "synops", "model bytes", "train seconds", "seeds", "published %",
+_ABOUT = ("recipe", "data", "network", "weights", "rule")
+_KEYS = (
+    "accuracy", "interval", "accuracy_tie_optimistic", "silent", "ece", "nll", "rmse", "spikes", "synops",
+    "model_bytes", "train_seconds", "seeds", "published",
 )  # fmt: skip
-_TEXT_COLUMNS = 5
+_HEADINGS = {"interval": "95 % interval", "seeds": "seeds", "published": "published (%)"}
 _NOTE = (
     "± is the sample standard deviation over seeds. Published figures are those of the same kind of network, "
     "trained by the authors' rule; they count a tie as right when the label is among the tied, as far as the "
-    "authors' code shows: compare them with the tie-optimistic column. The interval is that of a test set of this size "
-    "(Wilson). * published for the whole data set; what stands here was measured on a part of it with its own split."
+    f"authors' code shows: compare them with {CATALOG['accuracy_tie_optimistic'].label!r}. The interval is that of a "
+    "test set of this size (Wilson). * published for the whole data set; what stands here was measured on a part of it "
+    "with its own split."
 )
+COLUMNS = (*_ABOUT, *_KEYS)
 
 
-def results_table(run_dirs: Sequence[Path]) -> str:
+def results_table(
+    run_dirs: Sequence[Path],
+    *,
+    recipes: Sequence[str] = (),
+    columns: Sequence[str] = COLUMNS,
+    notes: bool = True,
+) -> str:
     """A Markdown table with one row per experiment; runs that differ only in their seed share a row.
 
     Figures are means over the seeds, ± the sample standard deviation where there are two seeds or more.
     Seconds are those of training, summed over epochs. The published figures are tie-optimistic as far as the
-    authors' code shows, so they compare with that column. Raises `DataError` when a run lacks experiment.json
-    or evaluation.json.
+    authors' code shows, so they compare with that column. `recipes`: only these rows, in this order, default all by
+    data and name; `columns`: some of `COLUMNS`; `notes`: explain the table and say what was published where. Raises
+    `DataError` when a run lacks experiment.json or evaluation.json, and when a recipe or a column is unknown.
     """
     if not run_dirs:
         raise DataError("no run folders given; name at least one")
+    if unknown := [column for column in columns if column not in COLUMNS]:
+        raise DataError(f"the results table has no column {unknown[0]!r}; choose among {', '.join(COLUMNS)}")
     groups: dict[str, list[RunRecord]] = {}
     for record in map(read_record, run_dirs):
         groups.setdefault(_same(record), []).append(record)
-    ordered = sorted(
-        groups.values(), key=lambda runs: (_data(runs[0]), str(runs[0].part("name")), _same(runs[0]))
-    )
-    lines = [_line(_COLUMNS), _line(["---"] * _TEXT_COLUMNS + ["---:"] * (len(_COLUMNS) - _TEXT_COLUMNS))]
-    lines += [_line(_row(runs)) for runs in ordered]
-    sources = dict.fromkeys(published[1] for runs in ordered if (published := _published(runs[0])))
-    notes = [_NOTE, *(f"Published: {source}." for source in sources)]
-    return "\n".join([*lines, "", *(f"{note}\n" for note in notes)])
+    ordered = sorted(groups.values(), key=lambda runs: (_data(runs[0]), _name(runs[0]), _same(runs[0])))
+    if recipes:
+        if missing := [name for name in recipes if name not in map(_name, (runs[0] for runs in ordered))]:
+            raise DataError(f"no run of the recipe {missing[0]!r} among the folders given")
+        ordered = [runs for name in recipes for runs in ordered if _name(runs[0]) == name]
+    lines = [
+        _line([_heading(column) for column in columns]),
+        _line(["---" if column in _ABOUT else "---:" for column in columns]),
+    ]
+    for runs in ordered:
+        cells = _row(runs)
+        lines.append(_line([cells[column] for column in columns]))
+    return "\n".join([*lines, "", *(f"{note}\n" for note in (_NOTE, *_sources(ordered)) if notes)])
+
+
+def _heading(column: str) -> str:
+    return CATALOG[column].heading if column in CATALOG else _HEADINGS.get(column, column)
+
+
+def _sources(ordered: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """Where the published figures stand, and beside which rows."""
+    rows: dict[str, list[str]] = {}
+    for runs in ordered:
+        if published := _published(runs[0]):
+            rows.setdefault(published[1], []).append(f"`{_name(runs[0])}`")
+    return [
+        f"Published beside {', '.join(dict.fromkeys(names))}: {source}." for source, names in rows.items()
+    ]
 
 
 def _same(run: RunRecord) -> str:
@@ -76,70 +107,77 @@ def _same(run: RunRecord) -> str:
     return json.dumps(tree, sort_keys=True)
 
 
-def _row(runs: Sequence[RunRecord]) -> list[str]:
+def _row(runs: Sequence[RunRecord]) -> dict[str, str]:
     runs = sorted(runs, key=lambda run: run.part("seed") or 0)
     first, published = runs[0], _published(runs[0])
-    seconds = [sum(epoch.get("seconds") or 0 for epoch in run.epochs) or None for run in runs]
     hidden = first.part("network", "hidden") or []
-    return [
-        str(first.part("name")),
-        _data(first),
-        "-".join(str(width) for width in first.shape or hidden),
-        str(first.part("weights", "kind") or "–"),
-        str(first.part("rule", "kind") or "–"),
-        _spread(_values(runs, "accuracy"), 100, 2),
-        _interval(runs),
-        _spread(_values(runs, "accuracy_tie_optimistic"), 100, 2),
-        _spread(_values(runs, "silent"), 100, 2) if first.spiking else "–",
-        _spread(_values(runs, "ece"), 100, 2),
-        _spread(_values(runs, "nll"), 1, 3),
-        _spread(_values(runs, "rmse"), 1, 4),
-        _spread(_values(runs, "spikes"), 1, 0) if first.spiking else "–",
-        _spread(_values(runs, "synops"), 1, 0),
-        _spread(_values(runs, "model_bytes"), 1, 0),
-        _spread(seconds, 1, 1),
-        ", ".join(str(run.part("seed")) for run in runs),
-        f"{published[0]:.2f}".removesuffix("0") + "*" * (_data(first) in PARTS) if published else "–",
-    ]
+    figures = {key: _spread(runs, key) for key in _KEYS if key in CATALOG}
+    if not first.spiking:
+        figures |= {"silent": "–", "spikes": "–"}
+    return figures | {
+        "recipe": _name(first),
+        "data": _data(first),
+        "network": "-".join(str(width) for width in first.shape or hidden),
+        "weights": first.kind("weights") or "–",
+        "rule": first.kind("rule") or "–",
+        "interval": _interval(runs),
+        "seeds": ", ".join(str(run.part("seed")) for run in runs),
+        "published": f"{published[0]:.2f}".removesuffix("0") + "*" * (_data(first) in PARTS)
+        if published
+        else "–",
+    }
 
 
 def _published(run: RunRecord) -> tuple[float, str] | None:
     data = _data(run)
     family = "fashion" if data.startswith("fashion") else PARTS.get(data, data)
-    neurons = "first spike" if run.timed else "spike trains" if run.trains else "BNN"
-    if run.windowed and not run.trains:
+    if run.timed:
+        neurons = "first spike"
+    elif not run.spiking:
+        neurons = "BNN"
+    elif run.kind("network") == "LIF":
+        maps = any("C" in layer for layer in run.part("network", "hidden") or ())
+        neurons = "spike trains, convolution" if maps else "spike trains"
+    else:
         return None
-    if run.trains and any("C" in layer for layer in run.part("network", "hidden") or ()):
-        neurons = "spike trains, convolution"
-    return PUBLISHED.get((family, neurons, str(run.part("weights", "kind"))))
+    return PUBLISHED.get((family, neurons, str(run.kind("weights"))))
+
+
+def _name(run: RunRecord) -> str:
+    return str(run.part("name"))
 
 
 def _data(run: RunRecord) -> str:
     return str(run.part("data", "name") or "–")
 
 
-def _values(runs: Sequence[RunRecord], key: str) -> list[Any]:
+def _values(runs: Sequence[RunRecord], key: str) -> list[float | None]:
+    if key == "train_seconds":
+        return [sum(epoch.get("seconds") or 0 for epoch in run.epochs) or None for run in runs]
     return [run.evaluation.get(key) for run in runs]
 
 
 def _interval(runs: Sequence[RunRecord]) -> str:
     """Wilson's 95 % interval of the mean accuracy for as many test inputs as there are: what the test set can tell."""
     accuracies, n = _values(runs, "accuracy"), runs[0].evaluation.get("n")
-    if not n or None in accuracies:
+    given = [accuracy for accuracy in accuracies if accuracy is not None]
+    if not n or len(given) < len(accuracies):
         return "–"
-    p, z = mean(accuracies), 1.96
+    p, z = mean(given), 1.96
     centre, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
     low, high = ((centre + side * half) / (1 + z * z / n) for side in (-1, 1))
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def _spread(values: Sequence[float | None], factor: float, digits: int) -> str:
+def _spread(runs: Sequence[RunRecord], key: str) -> str:
     """Mean ± sample standard deviation; a dash where a run of the group lacks the figure."""
-    given = [value * factor for value in values if value is not None]
+    values, metric = _values(runs, key), CATALOG[key]
+    given = [value for value in values if value is not None]
     if not given or len(given) < len(values):
         return "–"
-    text = f"{mean(given):,.{digits}f}"
-    return f"{text} ± {stdev(given):,.{digits}f}" if len(given) > 1 and stdev(given) > 0 else text
+    text = metric.number(mean(given))
+    several = len(given) > 1 and stdev(given) > 0
+    return f"{text} ± {metric.number(stdev(given))}" if several else text
 
 
 def _line(cells: Sequence[str]) -> str:

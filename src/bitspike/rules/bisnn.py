@@ -9,8 +9,9 @@ steps and starts need thousands of epochs; recipes/bisnn_paper.py has them.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bitspike.coding import EventBins, Poisson
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -18,8 +19,10 @@ from bitspike.errors import DataError, UsageError
 from bitspike.experiment import Experiment, Rule
 from bitspike.ops.srm.settings import Draws, Kind, Update
 from bitspike.ranges import Range, at_least, between
-from bitspike.rules.gradient import PREFIX, GradientLearner
+from bitspike.rules.gradient import GradientLearner
 from bitspike.settings import SRM
+
+PRIOR = re.compile(r"prior\d+")
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +55,7 @@ class BiSNN(Rule, Draws):
 
     def check(self, experiment: Experiment) -> None:
         """Refuse windows without steps to learn from, and decay."""
-        network = experiment.network
-        assert isinstance(network, SRM)
+        network = cast(SRM, experiment.network)
         first = max(network.burn_in, len(network.hidden))
         if first >= experiment.coding.n_steps:
             raise UsageError(
@@ -66,8 +68,7 @@ class BiSNN(Rule, Draws):
         """Latents as `weights` says; readouts of random signs."""
         from bitspike.networks.srm import SRMNetwork
 
-        coding, network = experiment.coding, experiment.network
-        assert isinstance(network, SRM)
+        coding, network = experiment.coding, cast(SRM, experiment.network)
         n_inputs = coding.channels_of(task.n_inputs)
         model = SRMNetwork(
             coding.map_shape(task.input_shape, n_inputs), task.n_classes, coding, network, experiment.weights,
@@ -90,12 +91,7 @@ class BiSNNLearner(GradientLearner):
         latents = list(network.latents)
         super().__init__(network, settings, [{"params": latents, "lr": settings.lr}])
         self.adam = settings.name == "adam"
-        if self.adam:  # the kernels move the optimiser's own memory
-            for latent in latents:
-                self.optimiser.state[latent] = {
-                    "step": torch.zeros(()), "exp_avg": torch.zeros_like(latent),
-                    "exp_avg_sq": torch.zeros_like(latent),
-                }  # fmt: skip
+        self._start_moments()
         natural = 0.5 * math.log(rule.prior / (1 - rule.prior))
         bayes = experiment.weights.kind == "bernoulli"
         self.priors = [torch.full_like(latent.data, natural) for latent in latents] if bayes else []
@@ -165,12 +161,24 @@ class BiSNNLearner(GradientLearner):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take the state back, in place: the kernels share the optimiser's memory."""
-        super().load_state_dict({name: tensor for name, tensor in state.items() if name.startswith(PREFIX)})
+        super().load_state_dict({name: tensor for name, tensor in state.items() if not PRIOR.fullmatch(name)})
+        self._start_moments()
         for index, prior in enumerate(self.priors):
             given = state.get(f"prior{index}")
             if given is None or given.shape != prior.shape or given.dtype != prior.dtype:
                 raise DataError(f"'prior{index}' is missing or has another shape than {tuple(prior.shape)}")
             prior.copy_(given)
+
+    def _start_moments(self) -> None:
+        """Adam's moments are 0 where it has none yet: the kernels move the optimiser's own memory."""
+        import torch
+
+        for latent in self.network.latents if self.adam else ():
+            if not self.optimiser.state[latent]:
+                self.optimiser.state[latent] = {
+                    "step": torch.zeros(()), "exp_avg": torch.zeros_like(latent),
+                    "exp_avg_sq": torch.zeros_like(latent),
+                }  # fmt: skip
 
     def _learned(self, index: int) -> Latents:
         """What a layer learns, sharing memory with parameters, priors and the optimiser's moments."""

@@ -10,7 +10,7 @@ References: S4NN and BS4NN specification, section 13. The recipe of the "simple 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bitspike.coding import Pixel
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -40,8 +40,7 @@ class BNN(Rule):
 
     def check(self, experiment: Experiment) -> None:
         """Refuse what has time or no hidden layer, and kernels that do not exist."""
-        network = experiment.network
-        assert isinstance(network, IF)
+        network = cast(IF, experiment.network)
         if not network.hidden:
             raise UsageError("rule BNN needs at least one hidden layer; network.hidden is empty")
         if network.delay:

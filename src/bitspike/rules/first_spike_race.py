@@ -12,7 +12,7 @@ Same neuron, same single spike, same integer times and same bits as BS4NN and S4
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -62,8 +62,7 @@ class FirstSpikeRace(Rule):
 
     def check(self, experiment: Experiment) -> None:
         """Refuse delays, and networks without a hidden layer."""
-        network = experiment.network
-        assert isinstance(network, IF)
+        network = cast(IF, experiment.network)
         if network.delay != 0:
             raise UsageError(
                 "FirstSpikeRace has no delay between layers (a pure shift of time); set network.delay to 0"
@@ -77,8 +76,7 @@ class FirstSpikeRace(Rule):
         """Latents as `weights` says; hidden thresholds: (1 - p0) quantile of max_t V over the sample, at least 0."""
         from bitspike.networks.first_spike import FirstSpikeNetwork, Sweep
 
-        network = experiment.network
-        assert isinstance(network, IF)
+        network = cast(IF, experiment.network)
         spacing = 1.0 if experiment.weights.one_bit else self.tau_h / 4
         model = FirstSpikeNetwork(
             task.n_inputs, task.n_classes, experiment.coding, network, experiment.weights, generator,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from bitspike.coding import Cochlea, Direct, EventBins, Poisson
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -77,8 +77,7 @@ class HM2BP(Rule, Micro):
 
     def check(self, experiment: Experiment) -> None:
         """Refuse counts that no neuron reaches, and a cut-off where it does not exist."""
-        network, n_steps = experiment.network, experiment.coding.n_steps
-        assert isinstance(network, LIF)
+        network, n_steps = cast(LIF, experiment.network), experiment.coding.n_steps
         most = (n_steps - 1) // (network.refractory + 1)
         if self.desired - self.margin > most:
             raise UsageError(
@@ -98,8 +97,7 @@ class HM2BP(Rule, Micro):
         """Latents as `weights` says; thresholds are constants (section 6.10)."""
         from bitspike.networks.lif import LIFNetwork
 
-        coding, network = experiment.coding, experiment.network
-        assert isinstance(network, LIF)
+        coding, network = experiment.coding, cast(LIF, experiment.network)
         n_inputs = coding.channels_of(task.n_inputs)
         model = LIFNetwork(
             coding.map_shape(task.input_shape, n_inputs), task.n_classes, coding, network, experiment.weights,
@@ -250,6 +248,8 @@ class Boost:
 
 def regulariser(weight: Tensor, strength: float, beta: float, limit: float) -> Tensor:
     """lambda beta (w / w_max) exp(beta (mean over a neuron's inputs of (w / w_max)^2 - 1)) (section 6.9)."""
+    import torch
+
     scaled = weight / limit
     mean = scaled.square().flatten(0, -2).mean(0)
     return strength * beta * scaled * torch.exp(beta * (mean - 1))

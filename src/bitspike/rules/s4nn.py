@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -17,7 +17,7 @@ from bitspike.errors import BitspikeError, DataError, UsageError
 from bitspike.experiment import Experiment, Rule
 from bitspike.ops.s4nn.settings import StepSettings, Targets
 from bitspike.ranges import Range, above, at_least, between, count
-from bitspike.rules.gradient import PREFIX, GradientLearner
+from bitspike.rules.gradient import GradientLearner
 from bitspike.settings import IF
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ class S4NN(Rule, Targets):
         """Latents as `weights` says, clipped; thresholds theta / alpha, the same for all neurons of a layer (5)."""
         from bitspike.networks.first_spike import FirstSpikeNetwork
 
-        network = experiment.network
-        assert isinstance(network, IF)
+        network = cast(IF, experiment.network)
         model = FirstSpikeNetwork(
             task.n_inputs, task.n_classes, experiment.coding, network, experiment.weights, generator,
             experiment.backend,
@@ -122,7 +121,7 @@ class S4NNLearner(GradientLearner):
         last = len(network.latents) - 1
         groups = [
             {"params": [latent], "lr": settings.lr * (rule.output_rate if layer == last else 1.0),
-             "weight_decay": settings.weight_decay}
+             "weight_decay": settings.weight_decay, "fused": False}  # fused steps differ in their last bits
             for layer, latent in enumerate(network.latents)
         ]  # fmt: skip
         super().__init__(network, settings, groups)
@@ -185,11 +184,11 @@ class S4NNLearner(GradientLearner):
         figures = {"zero_error": 1 - int(self.wrong) / max(seen, 1)}
         if self.rule.dead_share > 0:
             needed, redrawn, start = self.rule.dead_share * seen, 0, 0
-            low, high = network.synapse.hidden
-            for latent in list(network.latents)[:-1]:
+            for index, latent in enumerate(list(network.latents)[:-1]):
                 n_in, width = latent.shape
                 dead = (self.fired[start : start + width] < needed).nonzero().flatten()
-                fresh = torch.rand((n_in, len(dead)), generator=generator) * (high - low) + low
+                drawn: dict[str, Any] = {"layer": index, "is_output": False, "generator": generator}
+                fresh = network.synapse.initial(n_in, len(dead), fans=(n_in, width), **drawn)
                 with torch.no_grad():
                     latent[:, dead] = fresh.to(latent)
                 network.synapse.bound(latent)
@@ -208,7 +207,7 @@ class S4NNLearner(GradientLearner):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take the state back; thresholds follow alpha."""
-        super().load_state_dict({name: tensor for name, tensor in state.items() if name.startswith(PREFIX)})
+        super().load_state_dict({name: tensor for name, tensor in state.items() if name not in COUNTERS})
         for name in COUNTERS:
             own, given = vars(self)[name], state.get(name)
             if given is None or given.shape != own.shape or given.dtype != own.dtype:

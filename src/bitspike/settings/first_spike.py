@@ -20,3 +20,8 @@ class IF(NetworkSettings):
     """neurons of each hidden layer, from the input on"""
     delay: Literal[0, 1] = 0
     """steps that a spike takes from layer to layer; 1 in the S4NN papers"""
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        """Names of the layers that have weights: all of them."""
+        return (*map(str, self.hidden), "output")

@@ -66,8 +66,8 @@ class Weights:
             )
 
     def check_layers(self, layers: tuple[str, ...]) -> None:
-        """Refuse, with `UsageError`, a `gain` that is neither one number nor one for each of these layers."""
-        if len(self.gain) not in (1, len(layers)):
+        """Refuse, with `UsageError`, a `gain` that is neither one number nor one for each of these layers, if any."""
+        if layers and len(self.gain) not in (1, len(layers)):
             raise UsageError(
                 f"weights.gain has {len(self.gain)} numbers, but {len(layers)} layers have weights "
                 f"({', '.join(layers)}); give one number, or {len(layers)}"

@@ -28,8 +28,8 @@ NOISE = (0.0, 0.1, 0.2, 0.3, 0.5)
 def disturbed(network: Network, inputs: Any, labels: Tensor, noise: torch.Generator) -> dict[str, Any]:
     """Curves [(strength, accuracy), ...] by the names of `Network.disturbances`.
 
-    Spike times: shifted by up to J steps (up to half of all steps), or lost with probability p. Spike trains and images,
-    on the first `N_DISTURBED` inputs: spikes lost, or shifted; noise on pixels.
+    Spike times: shifted by up to J steps (up to half of all steps), or lost with probability p. Spike trains and
+    images, on the first `N_DISTURBED` inputs: spikes lost, or shifted; noise on pixels.
     """
 
     def predict(changed: Any) -> Prediction:

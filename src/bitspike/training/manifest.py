@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitspike import codec
 from bitspike.errors import DataError
 from bitspike.training.run_folder import RunFolder
 
@@ -66,7 +67,7 @@ def write_manifest(
             raise DataError(f"{folder.path}: the data are not those that the run began with")
         now |= {"after_epoch": epoch}
         if changes:
-            now["changes"] = {name: list(pair) for name, pair in changes.items()}
+            now["changes"] = {name: codec.plain(pair) for name, pair in changes.items()}
         now = before | {"resumed": [*before.get("resumed", []), now]}
     folder.write_json("manifest.json", now)
 

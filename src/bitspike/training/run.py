@@ -16,7 +16,7 @@ import torch
 
 from bitspike import codec
 from bitspike.data import Dataset, load, split
-from bitspike.errors import DataError, UsageError
+from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.networks.base import Network
 from bitspike.networks.committee import deciding
@@ -76,16 +76,17 @@ def resume(
     """Go on with the run in `folder`; of a finished one, return the result.
 
     `changes`: fields by dotted name, such as {"optimizer.lr": 1e-3}, that hold from here on and are written down in
-    experiment.json and manifest.json; of a finished run only more `training.epochs` train it on. What the data or the
-    validation split hang on cannot change. `plugins`: modules, or their names, with classes of your own.
+    experiment.json and manifest.json. A finished run is trained on by more `training.epochs`, with other changes or
+    without; by themselves these are refused, for its network was trained without them. What the data or the validation
+    split hang on cannot change. `plugins`: modules, or their names, with classes of your own.
     """
     experiment = RunFolder.open(Path(folder)).experiment(plugins)
-    changed = experiment
-    for name, value in (changes or {}).items():
-        if name in FIXED:
+    changed = experiment.with_changes(changes or {})
+    differences = experiment.changes(changed)
+    for name in FIXED:
+        if name in differences:
             raise UsageError(f"{name} cannot change while a run goes on; start another run")
-        changed = changed.with_path(name, value)
-    return _train(changed, folder, data_dir, progress, True, experiment.changes(changed))
+    return _train(changed, folder, data_dir, progress, True, differences)
 
 
 def _train(
@@ -124,11 +125,11 @@ class _Run:
         self.experiment, self.folder, self.group, self.dataset = experiment, folder, group, dataset
         parts = split(dataset, experiment.data.validation, experiment.split_seed)
         self.test = parts.test_inputs, torch.tensor(parts.test_labels)
-        self.trainer = Trainer(experiment, parts, dataset.n_outputs, dataset.shape, group, self._watch)
+        self.trainer = Trainer(experiment, parts, dataset.n_outputs, dataset.shape, group)
         self.final: Network | None = None
         if group.is_first and not (folder.path / "experiment.json").exists():
             RunFolder.create(folder.path, experiment)
-        self._restore()
+        self._restore(changes)
 
         n_train, n_validation = len(parts.train_inputs), len(parts.validation_inputs)
         data = {
@@ -140,20 +141,15 @@ class _Run:
         backend = network.implementation
         if group.is_first:
             write_manifest(
-                folder,
-                experiment.seed,
-                data,
-                backend,
-                str(network.device),
-                group.size,
-                self.trainer.epoch,
-                changes,
-            )
+                folder, experiment.seed, data, backend, str(network.device), group.size, self.trainer.epoch, changes,
+            )  # fmt: skip
             if changes:
                 folder.write_experiment(experiment)
         epochs = experiment.training.epochs
         n_hidden = len(experiment.network.hidden)
         self.display = Display(shown, n_train, self.trainer.epoch + 1, epochs, n_hidden)
+        # No cycle leads from the trainer back here, so that what joins processes is freed before they part.
+        self.trainer.watch = self.display.step
         where = "" if network.device.type == "cpu" else f" on {network.device}"
         self.display.header(
             f"{experiment.name}: {n_train} training, {n_validation} validation, {len(self.test[1])} test inputs of "
@@ -175,9 +171,6 @@ class _Run:
         evaluation = self.folder.read_json("evaluation.json") if self.group.is_first else None
         return TrainResult(self.folder.path, self.experiment, network, self.group.tell(evaluation))
 
-    def _watch(self, epoch: int, done: int, totals: Any) -> None:
-        self.display.step(epoch, done, totals)
-
     def _keep(self, figures: dict[str, Any]) -> None:
         """Write down an epoch that ended."""
         settings, epoch = self.experiment.training, self.trainer.epoch
@@ -191,6 +184,8 @@ class _Run:
     def _finish(self) -> None:
         """The best network, finished on validation data, meets the test data."""
         if not self.group.is_first:
+            predict = self.experiment.predict
+            self.final = deciding(self.trainer.network, predict, generator(self.experiment.seed, "draw"))
             return
         last = {name: tensor.clone() for name, tensor in self.trainer.network.state_dict().items()}
         self.final, chosen = self.trainer.finish()
@@ -223,7 +218,7 @@ class _Run:
             final={} if self.final is None else self.final.state_dict(),
         )
 
-    def _restore(self) -> None:
+    def _restore(self, changes: dict[str, Any]) -> None:
         path, trainer = self.folder.checkpoint, self.trainer
         if not path.exists():  # a new run, or one that ended before its first checkpoint
             if self.group.is_first:
@@ -231,8 +226,15 @@ class _Run:
             return
         checkpoint, epochs = load_checkpoint(path), self.experiment.training.epochs
         if checkpoint.epoch > epochs:
-            raise DataError(f"{path}: holds {checkpoint.epoch} epochs; the experiment has fewer")
+            raise UsageError(
+                f"{path} holds {checkpoint.epoch} epochs; training.epochs is {epochs}, set it to that many or more"
+            )
         ended = checkpoint.finished and checkpoint.epoch == epochs
+        if ended and changes:
+            raise UsageError(
+                f"{self.folder.path} is finished, without {next(iter(changes))} changed; raise training.epochs too to "
+                "train it on, or start another run"
+            )
         if ended:
             self.final = deciding(trainer.network, self.experiment.predict, generator(0, "draw"))
             restore_network(path, self.final, checkpoint.final)

@@ -34,6 +34,7 @@ from bitspike.training.score import score_of
 
 N_SAMPLE = 1000
 N_VALIDATED = 3  # draws from a posterior that decide on validation data while training goes on
+_STOPPED: dict[str, Any] = {}
 Watch = Callable[[int, int, Totals], None]
 
 
@@ -50,8 +51,8 @@ class Facts:
 class Trainer:
     """Training of `experiment` on `parts`; `network` and `learner` are its state, with `epoch` and the best network.
 
-    `n_outputs` and `shape` are the data set's. `group`: the processes that share each batch. `watch(epoch, done,
-    totals)` is called after each step.
+    `n_outputs` and `shape` are the data set's. `group`: the processes that share each batch. `watch`, where it is set,
+    is called after each step with the epoch, the samples seen in it, and their `Totals`.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class Trainer:
         n_outputs: int,
         shape: tuple[int, ...],
         group: Processes | None = None,
-        watch: Watch | None = None,
     ) -> None:
-        self.experiment, self.group, self._watch = experiment, group or Processes(), watch
+        self.experiment, self.group = experiment, group or Processes()
+        self.watch: Watch | None = None
         device = resolve_device(experiment.device)
         inputs = parts.train_inputs
         self.labels = torch.tensor(parts.train_labels)
@@ -109,46 +110,51 @@ class Trainer:
     def run(self, epochs: int | None = None, steps: int | None = None) -> list[dict[str, Any]]:
         """Train on for so many epochs or steps, whichever end first (default: to the end); figures of ended epochs.
 
-        What is handed back goes on where it stopped at the next call, also in the middle of an epoch.
+        The next call goes on where this one stopped, also in the middle of an epoch. The last step of an epoch ends it.
+        After an error in the middle of an epoch `BitspikeError` is raised: what is half trained is not trained on.
         """
         ended: list[dict[str, Any]] = []
         taken = 0
         while not self.done and (epochs is None or len(ended) < epochs) and (steps is None or taken < steps):
             if self._going is None:
                 self._going = self._run_epoch(self.epoch + 1)
-            figures = next(self._going)
-            if figures is None:
-                taken += 1
-                continue
-            self._going = None
-            ended.append(figures)
+            figures = next(self._going, _STOPPED)
+            if figures is _STOPPED:
+                raise BitspikeError(
+                    f"training stopped in the middle of epoch {self.epoch + 1}; start again with a new Trainer"
+                )
+            taken += 1
+            if figures is not None:
+                self._going = None
+                ended.append(figures)
         return ended
 
     def finish(self) -> tuple[Network, dict[str, Any]]:
         """The best network, or what decides by it (`experiment.predict`), finished on validation data; what was chosen.
 
-        The trained network becomes the best one.
+        The trained network becomes the best one; it is its own best where none was validated yet.
         """
+        if not self.best:
+            self._validate()
         self.network.load_state_dict(self.best)
         experiment, noise = self.experiment, generator(self.experiment.seed, "draw")
         decider = deciding(self.network, experiment.predict, noise)
         return decider, decider.finish(self.validation, experiment.training.max_silent, noise)
 
     def _run_epoch(self, epoch: int) -> Iterator[dict[str, Any] | None]:
-        """None after each step, then the epoch's figures."""
+        """None after each step but the last, then the epoch's figures."""
         settings, seed = self.experiment.training, self.experiment.seed
         begin, end = self._part(epoch)
         if epoch == begin and self.experiment.weights.kind == "bernoulli":
-            self.best_epoch, self.best_score = 0, -1.0  # what was trained at its mode is no posterior
+            self.best_epoch, self.best_score = 0, -1.0  # what was trained at its mode is not a posterior
+            self.best = {}
         change, noise = generator(seed, "augment", epoch), generator(seed, "rule", epoch, self.group.rank)
         rows = self._rows(epoch)
         batches = torch.split(rows, settings.batch_size)
         totals, done, seconds = Totals(), 0, 0.0
         for index, batch in enumerate(batches):
             began = time.perf_counter()
-            if (
-                self.experiment.augment.share == "epoch"
-            ):  # the same state: one draw for all images of the epoch
+            if self.experiment.augment.share == "epoch":  # one draw for all images of the epoch
                 change = generator(seed, "augment", epoch)
             progress = Progress((epoch - begin + index / len(batches)) / (end - begin), epoch - begin)
             report = self.learner.step(self._batch(batch, change), progress, noise)
@@ -156,9 +162,10 @@ class Trainer:
                 totals.add(report)
             done += len(batch)
             seconds += time.perf_counter() - began
-            if self._watch is not None:
-                self._watch(epoch, done, totals)
-            yield None
+            if self.watch is not None:
+                self.watch(epoch, done, totals)
+            if index + 1 < len(batches):
+                yield None
         began = time.perf_counter()
         totals.set(self.group.total(totals.as_list()))
         extra = self.learner.end_epoch(noise)
@@ -230,7 +237,7 @@ class Trainer:
                 continual.accuracies(settings, prediction.labels, labels, self.epoch), 1
             ):
                 figures[f"validation_task_{task}"] = share
-        if score >= self.best_score:
+        if not self.best or score >= self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
             self.best = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         return figures

@@ -11,7 +11,7 @@ from bitspike.errors import FormatError
 from bitspike.ops.operators import Dense
 from bitspike.packed.container import Tensors, weight_name, weight_tensor
 from bitspike.packed.decisions import Array
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 
 FIELDS: dict[str, Any] = {
     "coding": str, "n_steps": int, "delay": int, "input": [int], "widths": [int], "kinds": [str], "classes": [str],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bitspike.coding.first_spike import time_table
@@ -11,10 +9,8 @@ from bitspike.errors import DataError
 from bitspike.ops.native import kernels, thread_count
 from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.first_spike.layers import FirstSpikeStack
 from bitspike.packed.weights import Signs
-
-if TYPE_CHECKING:
-    from bitspike.packed.first_spike.network import FirstSpikePacked
 
 
 class FirstSpikeEngine(Engine):
@@ -23,7 +19,7 @@ class FirstSpikeEngine(Engine):
     Inputs `(n, n_in)`: uint8 images, or spike times int16 in 0..n_steps (n_steps: never).
     """
 
-    def __init__(self, network: FirstSpikePacked, isa: str | None = None) -> None:
+    def __init__(self, network: FirstSpikeStack, isa: str | None = None) -> None:
         module, self.isa = kernels(isa)
         self._n_classes, self._n_in, self._n_steps = network.n_classes, network.n_in, network.n_steps
         engine = module.PackedEngine(network.n_steps, network.delay, self.isa)

@@ -4,62 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bitspike.coding.first_spike import FirstSpike, time_table
 from bitspike.errors import DataError, FormatError, UsageError
-from bitspike.packed.base import Known, Packed
+from bitspike.packed.base import Known
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.first_spike import file, reference
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer, check_layers
+from bitspike.packed.first_spike.layers import MAX_STEPS, FirstSpikePackedLayer, FirstSpikeStack
 from bitspike.packed.first_spike.native import FirstSpikeEngine
 from bitspike.packed.images import as_images
 
-MAX_STEPS = 32766
 
-
-@dataclass(frozen=True, eq=False)
-class FirstSpikePacked(Packed):
-    """Layers from input to output; spikes of step `n_steps` never happen; each layer adds `delay` steps (0 or 1)."""
-
-    layers: tuple[FirstSpikePackedLayer, ...]
-    n_steps: int
-    delay: int = 0
+class FirstSpikePacked(FirstSpikeStack):
+    """Layers of first spikes that decide: the earliest output, then the largest margin, then the lowest index."""
 
     decision: ClassVar[str] = "earliest, margin, index"
     fields: ClassVar[Mapping[str, Any]] = file.FIELDS
     takes = "images"
 
-    def __post_init__(self) -> None:
-        check_layers(self.layers)
-        if not 1 <= self.n_steps <= MAX_STEPS:
-            raise UsageError(f"n_steps is {self.n_steps}; it must lie between 1 and {MAX_STEPS}")
-        if self.delay not in (0, 1):
-            raise UsageError(f"delay is {self.delay}; it must be 0 or 1")
-
     @property
     def coding(self) -> FirstSpike:
         """How images become spike times."""
         return FirstSpike(self.n_steps)
-
-    @property
-    def n_in(self) -> int:
-        """Input neurons."""
-        return self.layers[0].n_in
-
-    @property
-    def n_classes(self) -> int:
-        """Outputs."""
-        return self.layers[-1].n_out
-
-    @property
-    def one_bit(self) -> bool:
-        """Do all synapses hold one bit?"""
-        return all(layer.kind == "binary" for layer in self.layers)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Refuse a shape that does not have as many pixels as there are inputs."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bitspike.errors import DataError
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.first_spike.layer import FirstSpikePackedLayer
-
-if TYPE_CHECKING:
-    from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer, FirstSpikeStack
 
 
-def decide(network: FirstSpikePacked, times: Array) -> Decisions:
+def decide(network: FirstSpikeStack, times: Array) -> Decisions:
     """Decide from input spike times `(n, n_in)`, integers 0..n_steps (n_steps: never).
 
     V_j(a) = V_j(a-1) + sum_i w_ij [i spikes in step a]; neuron j crosses in the first step with V_j(a) >
@@ -60,7 +55,7 @@ def decide(network: FirstSpikePacked, times: Array) -> Decisions:
     return Decisions(labels, decision_time, silent, tied, margin, n_spikes, n_synops)
 
 
-def check_times(times: Array, network: FirstSpikePacked) -> None:
+def check_times(times: Array, network: FirstSpikeStack) -> None:
     """Refuse spike times of the wrong shape, kind or range."""
     if times.ndim != 2 or times.shape[1] != network.n_in or not np.issubdtype(times.dtype, np.integer):
         raise DataError(

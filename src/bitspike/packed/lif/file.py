@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bitspike.errors import FormatError
 from bitspike.ops.lif.neuron import Neuron
@@ -13,15 +13,12 @@ from bitspike.packed.codings import coding_name, read_coding
 from bitspike.packed.container import Tensors, weight_name, weight_tensor
 from bitspike.packed.decisions import Array
 from bitspike.packed.fields import check_size, operator_field, plain, read_operator, read_settings
-from bitspike.packed.lif.layer import LIFPackedLayer
-
-if TYPE_CHECKING:
-    from bitspike.packed.lif.network import LIFPacked
+from bitspike.packed.lif.layers import LIFPackedLayer, LIFStack
 
 OPERATORS: dict[str, type[Operator]] = {"dense": Dense, "conv": Conv, "pool": Pool}
 
 
-def to_parts(network: LIFPacked, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
+def to_parts(network: LIFStack, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
     """What a model file holds of the network."""
     check_size(network.operators, network.n_steps)
     tensors, layers = dict[str, Array](), []

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from bitspike.coding.spike_list import SpikeList
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.native import kernels, thread_count
 from bitspike.ops.operators import Dense
 from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.lif.layers import LIFPackedLayer, LIFStack
 from bitspike.packed.weights import Signs
 from bitspike.packed.window import run_native
-
-if TYPE_CHECKING:
-    from bitspike.coding.spike_list import SpikeList
-    from bitspike.packed.lif.layer import LIFPackedLayer
-    from bitspike.packed.lif.network import LIFPacked
 
 
 class LIFEngine(Engine):
     """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
 
-    def __init__(self, network: LIFPacked, isa: str | None = None) -> None:
+    def __init__(self, network: LIFStack, isa: str | None = None) -> None:
         module, self.isa = kernels(isa)
         self._network = network
         self._engine = module.TrainEngine(network.n_steps, self.isa)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from bitspike.coding.spike_list import SpikeList
 from bitspike.errors import UsageError
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Operator
@@ -16,66 +15,22 @@ from bitspike.packed.base import Known
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.lif import file, reference
-from bitspike.packed.lif.layer import LIFPackedLayer
+from bitspike.packed.lif.layers import LIFPackedLayer, LIFStack
 from bitspike.packed.lif.native import LIFEngine
 from bitspike.packed.operations import Operations, of_window
 from bitspike.packed.weights import Reals, Signs, snap_window
-from bitspike.packed.window import Constant, WindowPacked
-
-if TYPE_CHECKING:
-    from bitspike.coding.spike_list import SpikeList
+from bitspike.packed.window import Constant
 
 snap = snap_window  # another name
 
 
-@dataclass(frozen=True, eq=False)
-class LIFPacked(WindowPacked):
-    """Layers from input to output; only the last one may have lateral inhibition. See `WindowPacked` and `reference`.
-
-    The decision is the largest score, `reference.scores`, then the lowest index.
-    """
-
-    layers: tuple[LIFPackedLayer, ...]
-    n_steps: int
-    coding: Any = None
+class LIFPacked(LIFStack):
+    """Layers of spike trains that decide: the largest score (`reference.scores`), then the lowest index."""
 
     decision: ClassVar[str] = "count, membrane, index"
     fields: ClassVar[Mapping[str, Any]] = {
         "coding": str, "settings": dict, "input": [int], "layers": [dict], "classes": [str],
     }  # fmt: skip
-
-    def __post_init__(self) -> None:
-        if not self.layers:
-            raise UsageError("a network needs at least one layer")
-        for index, (below, above) in enumerate(itertools.pairwise(self.layers), start=2):
-            if below.operator.n_out != above.operator.n_in:
-                raise UsageError(
-                    f"layer {index} has {above.operator.n_in} inputs but the layer before has "
-                    f"{below.operator.n_out} neurons"
-                )
-            if below.neuron.lateral:
-                raise UsageError(f"layer {index - 1} has lateral inhibition; only the last layer may have it")
-        self.check_window()
-
-    @property
-    def n_in(self) -> int:
-        """Input neurons."""
-        return self.layers[0].operator.n_in
-
-    @property
-    def n_classes(self) -> int:
-        """Outputs."""
-        return self.layers[-1].operator.n_out
-
-    @property
-    def one_bit(self) -> bool:
-        """Do all synapses hold one bit?"""
-        return all(layer.kind != "real" for layer in self.layers)
-
-    @property
-    def operators(self) -> tuple[Operator, ...]:
-        """Those of the layers."""
-        return tuple(layer.operator for layer in self.layers)
 
     def decide(self, inputs: Array | SpikeList) -> Decisions:
         """The slow truth, `reference.decide`."""

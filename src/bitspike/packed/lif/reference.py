@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bitspike.coding.spike_list import SpikeList
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Conv, Dense, Operator
 from bitspike.packed.decisions import Array, Decisions
-
-if TYPE_CHECKING:
-    from bitspike.coding.spike_list import SpikeList
-    from bitspike.packed.lif.network import LIFPacked
+from bitspike.packed.lif.layers import LIFStack
 
 _AT_ONCE = 1 << 27  # neurons times steps held at a time
 
@@ -27,7 +25,7 @@ class Run(NamedTuple):
     n_synops: Array  # (n,) int64: additions those spikes cause
 
 
-def run(network: LIFPacked, inputs: Array | SpikeList) -> Run:
+def run(network: LIFStack, inputs: Array | SpikeList) -> Run:
     """Run the neurons of `Neuron` layer by layer in lockstep: a spike at t acts on the next layer at t + 1.
 
     `inputs`: uint8 images `(n, n_pixels)` where the coding takes images, else a `SpikeList`. A constant current is
@@ -81,7 +79,7 @@ def advance(state: Array, current: Array, spikes: Array, t: int, neuron: Neuron)
     return fires
 
 
-def decide(network: LIFPacked, inputs: Array | SpikeList) -> Decisions:
+def decide(network: LIFStack, inputs: Array | SpikeList) -> Decisions:
     """The decisions of `run`.
 
     score_i = o_i + v_i / (2 (threshold + |v_i|)) in float32: the count o, ties broken by the membrane v after the last

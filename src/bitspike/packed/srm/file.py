@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bitspike.errors import FormatError, UsageError
 from bitspike.ops.operators import Conv, Dense
@@ -20,16 +20,13 @@ from bitspike.packed.fields import (
     read_operator,
     read_settings,
 )
-from bitspike.packed.srm.layer import SRMPackedLayer
-
-if TYPE_CHECKING:
-    from bitspike.packed.srm.network import SRMPacked
+from bitspike.packed.srm.layers import SRMPackedLayer, SRMStack
 
 OPERATORS: dict[str, type[Any]] = {"dense": Dense, "conv": Conv}
 _ENTRY = {"kind": str, "pool": int, "bias": bool}
 
 
-def to_parts(network: SRMPacked, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
+def to_parts(network: SRMStack, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
     """What a model file holds of the network."""
     check_size(network.operators, network.n_steps)
     _check_readout(network.n_out, network.n_readouts)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from bitspike.coding.spike_list import SpikeList
 from bitspike.ops.native import kernels, thread_count
 from bitspike.ops.operators import Dense
 from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.srm.layers import SRMPackedLayer, SRMStack
 from bitspike.packed.srm.reference import decisions
 from bitspike.packed.weights import Signs
 from bitspike.packed.window import run_native
-
-if TYPE_CHECKING:
-    from bitspike.coding.spike_list import SpikeList
-    from bitspike.packed.srm.layer import SRMPackedLayer
-    from bitspike.packed.srm.network import SRMPacked
 
 
 class SRMEngine(Engine):
     """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
 
-    def __init__(self, network: SRMPacked, isa: str | None = None) -> None:
+    def __init__(self, network: SRMStack, isa: str | None = None) -> None:
         module, self.isa = kernels(isa)
         self._network = network
         n = network.neuron

@@ -6,21 +6,18 @@ the spikes (a whole number where they are binary), and the result is filtered pe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bitspike.coding.spike_list import SpikeList
 from bitspike.ops.operators import Dense
 from bitspike.ops.srm import elementary
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.packed.average import logarithm
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.lif.reference import apply
-from bitspike.packed.srm.layer import SRMPackedLayer
-
-if TYPE_CHECKING:
-    from bitspike.coding.spike_list import SpikeList
-    from bitspike.packed.srm.network import SRMPacked
+from bitspike.packed.srm.layers import SRMPackedLayer, SRMStack
 
 _AT_ONCE = 1 << 27  # neurons times steps held at a time
 
@@ -34,7 +31,7 @@ class Run(NamedTuple):
     n_synops: Array  # (n,) int64: additions those spikes cause, in the readout too
 
 
-def run(network: SRMPacked, inputs: Array | SpikeList) -> Run:
+def run(network: SRMStack, inputs: Array | SpikeList) -> Run:
     """Run all layers in lockstep: what a layer spikes in a step enters the next layer in the same step.
 
     Per step, I = W x exact: a <- alpha a + b (the old b); b <- beta b + I; R <- gamma R + s; U = c (a + bias) - R;
@@ -89,7 +86,7 @@ def advance(state: Array, current: Array, layer: SRMPackedLayer, neuron: SRMNeur
     return np.asarray(pooled.reshape(len(u), -1) >= 0)
 
 
-def decide(network: SRMPacked, inputs: Array | SpikeList) -> Decisions:
+def decide(network: SRMStack, inputs: Array | SpikeList) -> Decisions:
     """The decisions of `run`, by `decisions` of the mean over all steps from `burn_in` on."""
     parts = _parts(network, inputs)
     return decisions(
@@ -124,12 +121,12 @@ def decisions(
     )
 
 
-def over_time(network: SRMPacked, inputs: Array | SpikeList) -> Array:
+def over_time(network: SRMStack, inputs: Array | SpikeList) -> Array:
     """Mean probabilities had the answer been demanded after step burn_in + k: float32 `(n, n_times, n_readouts)`."""
     return np.concatenate([part.over_time for part in _parts(network, inputs)])
 
 
-def _parts(network: SRMPacked, inputs: Array | SpikeList) -> list[Run]:
+def _parts(network: SRMStack, inputs: Array | SpikeList) -> list[Run]:
     width = network.n_in + sum(layer.operator.n_out for layer in network.layers)
     size = max(1, _AT_ONCE // (width * network.n_steps))
     return [run(network, inputs[begin : begin + size]) for begin in range(0, max(1, len(inputs)), size)]

@@ -1,4 +1,4 @@
-"""A packed layer of neurons that fire at most once."""
+"""Packed layers of neurons that fire at most once, and the stack that they make."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import numpy as np
 
 from bitspike.errors import UsageError
 from bitspike.ops.operators import Dense
+from bitspike.packed.base import Packed
 from bitspike.packed.decisions import Array
 from bitspike.packed.weights import Reals, Signs, Weights
+
+MAX_STEPS = 32766
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +87,34 @@ def check_layers(layers: Sequence[FirstSpikePackedLayer]) -> None:
             raise UsageError(
                 f"layer {index} has {above.n_in} inputs but the layer before has {below.n_out} neurons"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class FirstSpikeStack(Packed):
+    """Layers from input to output; spikes of step `n_steps` never happen; each layer adds `delay` steps (0 or 1)."""
+
+    layers: tuple[FirstSpikePackedLayer, ...]
+    n_steps: int
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        check_layers(self.layers)
+        if not 1 <= self.n_steps <= MAX_STEPS:
+            raise UsageError(f"n_steps is {self.n_steps}; it must lie between 1 and {MAX_STEPS}")
+        if self.delay not in (0, 1):
+            raise UsageError(f"delay is {self.delay}; it must be 0 or 1")
+
+    @property
+    def n_in(self) -> int:
+        """Input neurons."""
+        return self.layers[0].n_in
+
+    @property
+    def n_classes(self) -> int:
+        """Outputs."""
+        return self.layers[-1].n_out
+
+    @property
+    def one_bit(self) -> bool:
+        """Do all synapses hold one bit?"""
+        return all(layer.kind == "binary" for layer in self.layers)

@@ -1,9 +1,11 @@
-"""A packed layer of leaky integrate-and-fire neurons."""
+"""Packed layers of leaky integrate-and-fire neurons, and the stack that they make."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Operator
 from bitspike.packed.decisions import Array
 from bitspike.packed.weights import Reals, Weights
-from bitspike.packed.window import LARGEST, MAX_WIDTH
+from bitspike.packed.window import LARGEST, MAX_WIDTH, WindowPacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +56,45 @@ def check_weights(op: Operator, weights: Weights | None) -> None:
         raise UsageError(f"weights have shape {found}; the operator, a {type(op).__name__}, needs {shape}")
     if isinstance(weights, Reals):
         weights.require_at_most(LARGEST, "a weight")
+
+
+@dataclass(frozen=True, eq=False)
+class LIFStack(WindowPacked):
+    """Layers from input to output over a window of `n_steps`; only the last one may have lateral inhibition."""
+
+    layers: tuple[LIFPackedLayer, ...]
+    n_steps: int
+    coding: Any = None
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise UsageError("a network needs at least one layer")
+        for index, (below, above) in enumerate(itertools.pairwise(self.layers), start=2):
+            if below.operator.n_out != above.operator.n_in:
+                raise UsageError(
+                    f"layer {index} has {above.operator.n_in} inputs but the layer before has "
+                    f"{below.operator.n_out} neurons"
+                )
+            if below.neuron.lateral:
+                raise UsageError(f"layer {index - 1} has lateral inhibition; only the last layer may have it")
+        self.check_window()
+
+    @property
+    def n_in(self) -> int:
+        """Input neurons."""
+        return self.layers[0].operator.n_in
+
+    @property
+    def n_classes(self) -> int:
+        """Outputs."""
+        return self.layers[-1].operator.n_out
+
+    @property
+    def one_bit(self) -> bool:
+        """Do all synapses hold one bit?"""
+        return all(layer.kind != "real" for layer in self.layers)
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """Those of the layers."""
+        return tuple(layer.operator for layer in self.layers)
