@@ -248,7 +248,7 @@ def test_bisnn_inference(work: Work) -> None:
     work.costs(Model, "decide", lambda model, x, threads: len(x) * (20 if model.one_bit else 50) / threads)
     work.costs(
         SRMNetwork,
-        "decide",
+        "_decide",
         lambda own, x, *_: len(x) * 800 / torch.get_num_threads() * (own.implementation == "reference"),
     )
     rows = bisnn_inference(0.0, 2, n=20, clock=work)
