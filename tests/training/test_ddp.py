@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from bitspike.weights import Weights
 
-from bitspike import errors
+from bitspike import codec, errors
 from bitspike.coding import Direct, FirstSpike, Pixel
 from bitspike.data.augment import Augment
 from bitspike.errors import UsageError
@@ -21,7 +20,7 @@ from bitspike.experiment import Experiment, Training
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
-from bitspike.settings import IF, LIF, Optimizer
+from bitspike.settings import IF, LIF, Optimizer, Predict, Weights
 from bitspike.training import RunFolder, load_model, train
 from bitspike.training.checkpoint import load_checkpoint
 from bitspike.training.processes import Processes
@@ -30,10 +29,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from bitspike.experiment import Experiment
+from bitspike import codec
 from bitspike.training import train
 for asked in sys.argv[1:]:
-    experiment = Experiment.from_json(Path(asked).read_text())
+    experiment = codec.from_json(Path(asked).read_text())
     result = train(experiment, Path(asked).with_suffix(""))
     sums = [float(tensor.double().sum()) for tensor in result.model.state_dict().values()]
     name = f"{asked}.{torch.distributed.is_initialized()}.{__import__('os').environ['RANK']}"
@@ -68,6 +67,14 @@ TRAINS_RUN = replace(
     optimizer=Optimizer("sgd", lr=0.01),
 )
 RUNS = (BNN_RUN, RACE_RUN, TRAINS_RUN)
+# Weights are drawn by every process for itself, so two processes do not end where one does.
+COMMITTEE_RUN = replace(
+    RACE_RUN,
+    name="committee",
+    weights=Weights("bernoulli", (-1.0, 1.0), (-1.0, 1.0), clip=None),
+    training=Training(epochs=1, batch_size=75),
+    predict=Predict("committee", draws=2),
+)
 
 
 def torchrun(script: Path, arguments: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
@@ -85,9 +92,9 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All runs, made by two processes under torchrun."""
     folder = tmp_path_factory.mktemp("together")
     (folder / "script.py").write_text(SCRIPT)
-    for experiment in RUNS:
-        (folder / f"{experiment.name}.json").write_text(experiment.to_json())
-    done = torchrun(folder / "script.py", [str(folder / f"{run.name}.json") for run in RUNS])
+    for experiment in (*RUNS, COMMITTEE_RUN):
+        (folder / f"{experiment.name}.json").write_text(codec.to_json(experiment))
+    done = torchrun(folder / "script.py", [str(path) for path in folder.glob("*.json")])
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -102,8 +109,9 @@ def test_two_processes_end_where_one_does(together: Path, tmp_path: Path, experi
     one = load_checkpoint(RunFolder(tmp_path / "alone").checkpoint)
     two = load_checkpoint(RunFolder(theirs).checkpoint)
     assert two.finished
-    for name, tensor in one.model.items():
-        torch.testing.assert_close(two.model[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    for part in ("network", "final"):
+        for name, tensor in getattr(one, part).items():
+            torch.testing.assert_close(getattr(two, part)[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
     mine, other = RunFolder(tmp_path / "alone").metrics(), RunFolder(theirs).metrics()
     assert len(other) == len(mine) == 2
     for a, b in zip(mine, other, strict=True):
@@ -118,7 +126,7 @@ def test_two_processes_end_where_one_does(together: Path, tmp_path: Path, experi
 
 
 def test_every_process_returns_the_same(together: Path) -> None:
-    for name in ("bnn", "race", "trains"):
+    for name in ("bnn", "race", "trains", "committee"):
         told = [(together / f"{name}.json.False.{rank}").read_text() for rank in (0, 1)]
         assert told[0] == told[1]
         assert str(together / name) in told[0]
@@ -143,7 +151,7 @@ def test_more_processes_than_images_in_a_batch_is_refused(
 ) -> None:
     from contextlib import contextmanager
 
-    from bitspike.training import loop
+    from bitspike.training import run
 
     @contextmanager
     def many() -> Any:
@@ -151,7 +159,7 @@ def test_more_processes_than_images_in_a_batch_is_refused(
         monkeypatch.setattr(group.__class__, "tell", lambda self, value: value)
         yield group
 
-    monkeypatch.setattr(loop, "processes", many)
+    monkeypatch.setattr(run, "processes", many)
     with pytest.raises(UsageError, match="start fewer"):
         train(replace(BNN_RUN, training=Training(batch_size=3)), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -211,7 +211,7 @@ class Forgetful(Learner):
 
 def test_a_learner_that_carries_nothing_takes_nothing(tmp_path: Path) -> None:
     restore_learner(tmp_path, Forgetful(), {})
-    with pytest.raises(DataError, match="Forgetful carries nothing.*alpha"):
+    with pytest.raises(DataError, match=r"Forgetful carries nothing.*alpha"):
         restore_learner(tmp_path, Forgetful(), {"alpha": torch.ones(1)})
 
 

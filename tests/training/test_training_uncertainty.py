@@ -10,23 +10,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bitspike.weights import Weights
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitspike.coding import Direct, FirstSpike
-from bitspike.contracts import Batch, Prediction
+from bitspike.contracts import Batch
 from bitspike.data import load
 from bitspike.experiment import Experiment, Training
 from bitspike.metrics import entropy
 from bitspike.metrics.uncertainty import conformal_figures, decision_figures, ood_figures
+from bitspike.networks.base import LayerFacts, Network
+from bitspike.packed.base import Packed
+from bitspike.prediction import Prediction
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
-from bitspike.settings import IF, LIF, Optimizer
+from bitspike.settings import IF, LIF, Optimizer, Weights
 from bitspike.training import train
-from bitspike.training.evaluate import encode, predict_all
+from bitspike.training.encode import encode
 from bitspike.training.uncertainty import Judged, measure
 
 
@@ -44,8 +46,35 @@ def predicted(potentials: Tensor, temperature: float = 1.0, time: int = 9) -> Pr
     )
 
 
-class Fake(nn.Module):
-    """Reads the potentials off the input; lost in images that are not upright."""
+class Fake(Network):
+    """Reads the potentials off the input; has no answer before the end."""
+
+    system = "fake"
+    decides = "window"
+
+    def __init__(self) -> None:
+        super().__init__(FirstSpike(10), 3, Weights("real"), "reference")
+
+    def _decide(self, inputs: Tensor, generator: torch.Generator | None) -> Prediction:
+        return predicted(inputs)
+
+    @property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        return ()
+
+    def packed(self) -> Packed:
+        raise AssertionError
+
+
+class Two(Fake):
+    """Two members decide, who can be asked at any time; lost in images that are not upright."""
+
+    @property
+    def anytime(self) -> bool:
+        return True
+
+    def _decide(self, inputs: Tensor, generator: torch.Generator | None) -> Prediction:
+        return by_two(inputs)
 
     def over_time(self, inputs: Tensor, times: Tensor) -> Tensor:
         share = (times + 1)[None, :, None] / 10
@@ -77,8 +106,7 @@ def test_figures_of_a_known_network() -> None:
         return torch.where(upright[:, None], 50.0, -1.0) * torch.tensor([1.0, 0.0, 0.0])
 
     found = measure(
-        Fake(),
-        by_two,
+        Two(),
         encode,
         Judged(potentials, labels, by_two(potentials), images),
         Batch(known, answers),
@@ -116,9 +144,9 @@ def test_nothing_that_the_run_does_not_have_is_measured() -> None:
     rows = np.zeros((50, 1, 7), np.uint8)
     for images in (None, rows):  # recordings, and features
         test = Judged(potentials, labels, predicted(potentials), images)
-        found = measure(nn.Module(), predicted, lambda x: x, test, None, 10, torch.Generator())
+        found = measure(Fake(), lambda x: x, test, None, 10, torch.Generator())
         assert set(found) == {"ece_interval", "ece_mass", "ece_mass_interval", "aurc", "eaurc"}
-    found = measure(nn.Module(), predicted, lambda x: x, test, Batch(*made_up(9, 4)), 10, torch.Generator())
+    found = measure(Fake(), lambda x: x, test, Batch(*made_up(9, 4)), 10, torch.Generator())
     assert set(found) - {"conformal", "conformal_thresholds", "temperature"} == {
         "ece_interval", "ece_mass", "ece_mass_interval", "aurc", "eaurc",
     }  # fmt: skip
@@ -170,7 +198,7 @@ def test_a_run_of_every_kind_says_how_sure_it_is(name: str, tmp_path: Path) -> N
     # a network of a few epochs need not be surer of digits than of noise, but the figure must be its own
     assert set(found["ood"]) == {"rotated", "noisy"}
     turned = np.ascontiguousarray(np.rot90(load("digits").test_inputs, axes=(1, 2)))
-    outside = predict_all(experiment.rule, result.model, encode(experiment, turned), torch.Generator())
+    outside = result.model.decide(encode(experiment.coding, turned), torch.Generator())
     strange = torch.cat([entropy(arrays["probabilities"]), entropy(outside.probabilities)])
     truth = [0] * len(turned) + [1] * len(turned)
     assert found["ood"]["rotated"]["entropy"] == pytest.approx(roc_auc_score(truth, strange), abs=1e-6)

@@ -98,7 +98,9 @@ class Committee(_Together):
     def weights(self) -> Mapping[str, Weight]:
         """`members.K.NAME`: those of member K."""
         return {
-            f"members.{k}.{name}": one for k, part in enumerate(self.parts) for name, one in part.weights.items()
+            f"members.{k}.{name}": one
+            for k, part in enumerate(self.parts)
+            for name, one in part.weights.items()
         }
 
     @property

@@ -125,7 +125,7 @@ class _Run:
         self.experiment, self.folder, self.group, self.dataset = experiment, folder, group, dataset
         parts = split(dataset, experiment.data.validation, experiment.split_seed)
         self.test = parts.test_inputs, torch.tensor(parts.test_labels)
-        self.trainer = Trainer(experiment, parts, dataset.n_outputs, dataset.shape, group, self._watch)
+        self.trainer = Trainer(experiment, parts, dataset.n_outputs, dataset.shape, group)
         self.final: Network | None = None
         if group.is_first and not (folder.path / "experiment.json").exists():
             RunFolder.create(folder.path, experiment)
@@ -148,6 +148,8 @@ class _Run:
         epochs = experiment.training.epochs
         n_hidden = len(experiment.network.hidden)
         self.display = Display(shown, n_train, self.trainer.epoch + 1, epochs, n_hidden)
+        # No cycle leads from the trainer back here, so that what joins processes is freed before they part.
+        self.trainer.watch = self.display.step
         where = "" if network.device.type == "cpu" else f" on {network.device}"
         self.display.header(
             f"{experiment.name}: {n_train} training, {n_validation} validation, {len(self.test[1])} test inputs of "
@@ -168,9 +170,6 @@ class _Run:
         self.group.align(network)
         evaluation = self.folder.read_json("evaluation.json") if self.group.is_first else None
         return TrainResult(self.folder.path, self.experiment, network, self.group.tell(evaluation))
-
-    def _watch(self, epoch: int, done: int, totals: Any) -> None:
-        self.display.step(epoch, done, totals)
 
     def _keep(self, figures: dict[str, Any]) -> None:
         """Write down an epoch that ended."""

@@ -51,8 +51,8 @@ class Facts:
 class Trainer:
     """Training of `experiment` on `parts`; `network` and `learner` are its state, with `epoch` and the best network.
 
-    `n_outputs` and `shape` are the data set's. `group`: the processes that share each batch. `watch(epoch, done,
-    totals)` is called after each step.
+    `n_outputs` and `shape` are the data set's. `group`: the processes that share each batch. `watch`, where it is set,
+    is called after each step with the epoch, the samples seen in it, and their `Totals`.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Trainer:
         n_outputs: int,
         shape: tuple[int, ...],
         group: Processes | None = None,
-        watch: Watch | None = None,
     ) -> None:
-        self.experiment, self.group, self._watch = experiment, group or Processes(), watch
+        self.experiment, self.group = experiment, group or Processes()
+        self.watch: Watch | None = None
         device = resolve_device(experiment.device)
         inputs = parts.train_inputs
         self.labels = torch.tensor(parts.train_labels)
@@ -162,8 +162,8 @@ class Trainer:
                 totals.add(report)
             done += len(batch)
             seconds += time.perf_counter() - began
-            if self._watch is not None:
-                self._watch(epoch, done, totals)
+            if self.watch is not None:
+                self.watch(epoch, done, totals)
             if index + 1 < len(batches):
                 yield None
         began = time.perf_counter()
