@@ -60,7 +60,7 @@ class GradientLearner(Learner):
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         for full, tensor in state.items():
             index, _, name = full.removeprefix(PREFIX).partition(".")
-            if not full.startswith(PREFIX) or not index.isdigit() or int(index) >= len(parameters):
+            if not full.startswith(PREFIX) or not index.isdecimal() or int(index) >= len(parameters):
                 raise DataError(f"{full!r} is not of this optimiser")
             shape = parameters[int(index)].shape
             if not tensor.dtype.is_floating_point or tensor.shape not in ((), shape):
