@@ -33,6 +33,7 @@ CONSTANT = replace(bnn_digits.optimizer, schedule="constant")
 def small(**changes: Any) -> Experiment:
     base = Experiment(
         "small",
+        data=Data(validation=0.7),
         coding=Pixel(),
         network=IF(hidden=(30,)),
         rule=BNN(),
@@ -243,7 +244,7 @@ def test_fewer_epochs_end_a_run_where_it_is(tmp_path: Path) -> None:
 
 
 def test_fewer_epochs_than_the_first_look_at_validation_data(tmp_path: Path) -> None:
-    seldom = small(training=Training(epochs=6, batch_size=50, evaluate_every=4))
+    seldom = small(data=Data(), training=Training(epochs=6, batch_size=50, evaluate_every=4))
     folder = cut(seldom, tmp_path / "cut", 2)
     result = resume(folder, progress=False, changes={"training.epochs": 2})
     assert result.evaluation["best_epoch"] == 2
