@@ -335,11 +335,12 @@ def test_training_step_by_step_gives_the_bits_of_whole_epochs(name: str, moons: 
     assert (whole.epoch, whole.done, whole.between_epochs) == (2, True, True)
     assert whole.run() == []
     stepped: list[dict[str, Any]] = []
-    for steps in (1, 3, 2):  # of 4 in each epoch
+    for steps in (1, 2, 3):  # of 4 in each epoch
         stepped += cut.run(steps=steps)
         cut.network.decide(cut.validation.inputs)  # whoever has the network in between may ask it
         assert not cut.between_epochs
-    stepped += cut.run()
+    stepped += cut.run(steps=2)
+    assert (cut.done, cut.between_epochs) == (True, True)
     assert [untimed(one) for one in stepped] == [untimed(one) for one in figures]
     assert same(cut.network.state_dict(), whole.network.state_dict())
     assert same(cut.learner.state_dict(), whole.learner.state_dict())

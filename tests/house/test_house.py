@@ -46,7 +46,6 @@ def without_its_modules(monkeypatch):
     """As in a process that has not imported them."""
     for module in (votes_rule, votes_network, votes_packed):
         monkeypatch.delitem(sys.modules, module.__name__)
-    monkeypatch.setattr("bitspike.deploy.load._below", lambda base: [])
 
 
 def test_it_trains_and_is_evaluated(run):
@@ -80,7 +79,7 @@ def test_it_packs_decides_alike_and_predicts(run, digits, tmp_path, capsys):
     model = load.load(tmp_path / "votes.bitspike")
     images = digits.test_inputs
     coded = run.experiment.coding.encode(torch.from_numpy(images).flatten(1))
-    assert pack.difference(model.decide(images), run.model.decide(coded), "both") is None
+    assert pack.difference(model.decide(images), run.model.decide(coded).decisions(), "both") is None
     np.save(tmp_path / "some.npy", images[:3])
     code, said = command(capsys, "predict", tmp_path / "votes.bitspike", tmp_path / "some.npy", *PLUGIN)
     labels = [row["label"] for row in said["predictions"]]

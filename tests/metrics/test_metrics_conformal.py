@@ -115,6 +115,28 @@ def test_early_stopping_keeps_coverage_and_saves_time():
     )
 
 
+def test_each_half_of_the_calibration_data_has_its_own_use():
+    """The first tells when to stop and nothing else, the second the threshold there and nothing else."""
+    probabilities, labels = over_time(20, torch.Generator().manual_seed(4))
+
+    def rule(given: torch.Tensor) -> EarlyStopping:
+        return early_stopping(probabilities, given, 0.2, torch.Generator().manual_seed(5))
+
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(5))
+    first, second = order[:10], order[10:]
+    learned = rule(labels)
+    stop = learned.stop(probabilities[second])
+    scores = 1 - probabilities[second, stop, labels[second]].double()
+    assert learned.threshold == float(scores.sort().values[8])  # ceil(11 * 0.8) = 9
+    for k in range(6):
+        scores = 1 - probabilities[first, k, labels[first]].double()
+        assert float(learned.preliminary[k]) == float(scores.sort().values[8])
+    others = labels.clone()
+    others[second] = (others[second] + 1) % 4
+    assert torch.equal(rule(others).preliminary, learned.preliminary)
+    assert rule(others).threshold != learned.threshold
+
+
 def test_a_quantile_of_the_last_step_would_not_cover_at_the_stopping_time():
     """What the second half of the data is for: without it the same sets miss more than alpha."""
     generator, alpha = torch.Generator().manual_seed(3), 0.1

@@ -134,6 +134,16 @@ def test_without_the_ratio_the_error_is_the_transposed_product():
     torch.testing.assert_close(grads["d_hidden"], torch.tensor([-6.0, 3.0, 1.5], dtype=F))
 
 
+@pytest.mark.parametrize("mode", ["closed", "trace"])
+def test_the_ratio_of_silent_neurons_is_that_of_the_neuron_above(mode):
+    """Both outputs fire, hidden neuron 2 is silent: its own d is unchanged, what passes through it counts a quarter."""
+    _, _, grads = two_layers(Micro(mode, silent_ratio=0.25, **PAPER))
+    d_hidden = torch.tensor(EXPECTED[mode]["d_hidden"], dtype=F)
+    torch.testing.assert_close(grads["d_hidden"], d_hidden, rtol=0, atol=1e-9)
+    d_input = torch.tensor(EXPECTED[mode]["d_input"], dtype=F) - 0.75 * 1.5 * W1[:, 2]
+    torch.testing.assert_close(grads["d_input"], d_input, rtol=0, atol=1e-9)
+
+
 def test_tpsp_is_the_membrane_at_the_spikes():  # identity 5.4
     x = trains(*INPUT, n_steps=60)
     result = reference.forward(Dense(3, 3), x, W1, ONE)
@@ -166,6 +176,19 @@ def test_weak_lateral_inhibition_and_its_factor():
     torch.testing.assert_close(grads["dW2"], expected, rtol=0, atol=1e-7)
     expected = torch.tensor([-2.31652115, 0.90639626, 0.5], dtype=F)
     torch.testing.assert_close(grads["d_hidden"], expected, rtol=0, atol=1e-7)
+
+
+def test_a_clamped_lateral_factor_is_at_most_ten():
+    out = trains([12, 24, 50], [3, 9, 15, 22, 30, 40], n_steps=60)
+    counts, macro = torch.tensor([[3.0, 6.0]], dtype=F), Macro(torch.tensor([0]), None)
+    e = pairwise.spsp(out, out, ONE, Adjoint("closed"))[0]
+    loop = float(e[0, 1] * e[1, 0]) / (3 * 6)
+    for below, clamped in ((-1.0, 10.0), (0.05, 10.0), (0.5, 2.0)):
+        lateral = Neuron(1.0, epsilon=1e-6, lateral=((1 - below) / loop) ** 0.5)
+        for how, expected in (("code", 1 / below), ("clamped", clamped)):
+            micro = Micro("closed", lateral_factor=how)
+            gamma = _lateral_factor(out, counts, lateral, micro, macro)
+            torch.testing.assert_close(gamma, torch.full((1, 2), expected, dtype=F))
 
 
 @pytest.mark.parametrize(("n_steps", "desired", "spikes"), [(60, 14, 14), (658, 35, 36), (450, 35, 37)])

@@ -75,6 +75,15 @@ def test_native_equals_reference(shape, isa):
     torch.testing.assert_close(slow_loss.float(), fast_loss, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(slow_gradient.float(), fast_gradient, rtol=1e-4, atol=1e-5)
 
+    far = torch.rand(fast_margins.shape, generator=torch.Generator().manual_seed(3))
+    wide = fast_margins.masked_fill(far < 0.02, 15 * 0.9).masked_fill(
+        far > 0.9, -100 * 0.9
+    )  # hazards are capped at 12
+    slow_loss, slow_gradient = reference.race_loss(wide.double(), *arguments)
+    wide_loss, wide_gradient = native.race_loss(wide, *arguments, isa)
+    torch.testing.assert_close(slow_loss.float(), wide_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(slow_gradient.float(), wide_gradient, rtol=1e-4, atol=1e-5)
+
     gradient = fast_gradient * active
     for a, b in zip(
         reference.readout_backward(slow_hidden, gradient),

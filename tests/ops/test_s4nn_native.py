@@ -159,6 +159,31 @@ def test_early_stop_changes_no_weight_and_no_count(
         assert dataclasses.replace(runs[0][2], fired=()) == dataclasses.replace(runs[1][2], fired=())
 
 
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("online", [False, True])
+@pytest.mark.parametrize("quota", [1, 2, 3, 4, 5, 6])
+def test_late_spikes_count_up_to_the_quota(quota: int, online: bool, isa: str) -> None:
+    """Hidden neuron 0 makes the decision at once; neuron 1 fires long after it, in 4 of 6 samples."""
+    settings = StepSettings(n_steps=20, thresholds=(6.0, 6.0), eta=(0.0, 0.0), gamma=3, mu=0.0)
+    weights = [torch.tensor([[10.0, 0.0], [0.0, 10.0]]), torch.tensor([[10.0, 0.0], [0.0, 0.0]])]
+    late = torch.tensor([15, 20, 16, 17, 20, 15])
+    inputs = torch.stack([torch.zeros(6, dtype=torch.int64), late], 1).short()
+    for early_stop in (True, False):
+        fired = torch.zeros(2, dtype=torch.int32)
+        for row in range(6):
+            cpu.step(
+                inputs[row : row + 1], torch.tensor([0]), weights, torch.ones(2, dtype=torch.float64), settings,
+                online=online, fired=fired, quota=quota, early_stop=early_stop, isa=isa,
+            )  # fmt: skip
+        assert fired.tolist() == [min(6, quota), min(4, quota)]
+    times = [torch.full((1, 2), -7, dtype=torch.int16) for _ in range(2)]
+    cpu.step(
+        inputs[:1], torch.tensor([0]), weights, torch.ones(2, dtype=torch.float64), settings,
+        online=online, times=times, isa=isa,
+    )  # fmt: skip
+    assert int(times[0][0, 1]) != 16  # without counts nobody follows it: the sample did end early
+
+
 def test_counts_are_the_samples_in_which_a_neuron_fired() -> None:
     case = Case((37, 67, 11), 48, n=40)
     fired = torch.zeros(67, dtype=torch.int32)

@@ -86,7 +86,7 @@ def test_a_packed_network_holds_what_was_trained(kind: str, delay: int) -> None:
     plain = snapped(model)
 
     def predict(x: np.ndarray) -> Any:
-        return plain.decide(torch.from_numpy(time_table(16)[x]))
+        return plain.decide(torch.from_numpy(time_table(16)[x])).decisions()
 
     assert verify(packed, predict, random_images(np.random.default_rng(0), 50, 36)) is None
 
@@ -119,7 +119,7 @@ def test_a_packed_binary_network_without_time_decides_as_its_rule(binarise: bool
     def predict(x: np.ndarray) -> Any:
         return model.decide(torch.from_numpy(x).float())
 
-    assert verify(packed, predict, images) is None
+    assert verify(packed, lambda x: predict(x).decisions(), images) is None
     np.testing.assert_allclose(
         packed.predict_proba(images), predict(images).probabilities, rtol=1e-4, atol=1e-6
     )
@@ -144,7 +144,7 @@ def test_a_bisnn_network_decides_alike_in_plain_torch_and_packed(kind: str, n_cl
     plain = snapped(model)
     plain.backend = "reference"  # type: ignore[assignment]
     images = random_images(np.random.default_rng(0), 30, 36)
-    assert verify(packed, lambda x: plain.decide(torch.from_numpy(x)), images) is None  # type: ignore[operator]
+    assert verify(packed, lambda x: plain.decide(torch.from_numpy(x)).decisions(), images) is None  # type: ignore[operator]
     assert packed.temperature == 0.7
 
 
@@ -166,7 +166,7 @@ def test_a_committee_is_packed_with_all_its_members(average: Any) -> None:
         found = [member.decide(torch.from_numpy(x)) for member in spiking]
         return model.combine([*found, last.decide(torch.from_numpy(time_table(16)[x]))])
 
-    assert verify(packed, predict, images) is None
+    assert verify(packed, lambda x: predict(x).decisions(), images) is None
     expected = predict(images)
     np.testing.assert_allclose(packed.predict_proba(images), expected.probabilities, rtol=1e-6)
     np.testing.assert_array_equal(packed.member_probabilities(images).swapaxes(0, 1), expected.members)

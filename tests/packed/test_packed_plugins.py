@@ -159,10 +159,12 @@ def contents_of(mine: Any, name: str) -> Contents:
 def test_a_class_of_the_users_own_ships(mine: Any, name: str, tmp_path: Path) -> None:
     contents, path = contents_of(mine, name), tmp_path / "model.bitspike"
     write(contents, path)
-    with pytest.raises(
-        FormatError, match=rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"
-    ):
-        bitspike.load(path)
+    needs = rf"needs my_packed:{name}; import it .*plugins=\[my_packed\], or --plugin"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "my_packed")
+        with pytest.raises(FormatError, match=needs):
+            bitspike.load(path)
+    assert encode(bitspike.load(path).contents) == path.read_bytes()  # imported already
     for plugin in (mine, "my_packed"):
         model = bitspike.load(path, plugins=[plugin])
         assert encode(model.contents) == path.read_bytes()
@@ -233,7 +235,9 @@ def test_predict_takes_plugins(mine: Any, tmp_path: Path, capsys: pytest.Capture
     model, inputs = tmp_path / "model.bitspike", tmp_path / "x.npy"
     write(contents_of(mine, "Brightest"), model)
     np.save(inputs, IMAGES)
-    assert main(["predict", str(model), str(inputs)]) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "my_packed")
+        assert main(["predict", str(model), str(inputs)]) == 2
     assert "--plugin my_packed" in capsys.readouterr().err
     assert main(["predict", str(model), str(inputs), "--plugin", "my_packed", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["predictions"]

@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from bitspike.training.deciding import predict_all
-from bitspike.weights import Weights
 
 from bitspike.coding import Pixel, Poisson
-from bitspike.contracts import Batch, Task
+from bitspike.contracts import Batch, Progress, Task
 from bitspike.errors import UsageError
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.networks.committee import Committee
 from bitspike.networks.srm import SRMNetwork
+from bitspike.ops import counter, srm
 from bitspike.ops.srm import reference
 from bitspike.ops.srm.step import State
 from bitspike.recipes import RECIPES
-from bitspike.rules.bisnn import BiSNN
-from bitspike.settings import IF, SRM, Optimizer, Predict
+from bitspike.rules.bisnn import BiSNN, BiSNNLearner
+from bitspike.settings import IF, SRM, Optimizer, Predict, Weights
 from bitspike.training import RunFolder, load_best, load_model, resume, train
 
 BAYES = Weights("bernoulli", (-1.0, 1.0), (-1.0, 1.0), clip=None, conv=(-1.0, 1.0))
@@ -38,14 +37,17 @@ SMALL = Experiment(
 )
 
 
-def network(
+def built(
     experiment: Experiment, shape: tuple[int, ...] = (8, 8), classes: int = 10
-) -> tuple[SRMNetwork, Any]:
+) -> tuple[SRMNetwork, BiSNNLearner, torch.Tensor]:
+    """A network, its learner, and 12 images."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (12, shape[0] * shape[1]), generator=generator, dtype=torch.uint8)
-    model, optimiser = experiment.rule.init(experiment, Task(pixels, classes, shape, 12), generator)
+    model = experiment.rule.build(experiment, Task(pixels, classes, shape, 12), generator)
     assert isinstance(model, SRMNetwork)
-    return model, (pixels, optimiser)
+    learner = experiment.rule.learner(model, experiment)
+    assert isinstance(learner, BiSNNLearner)
+    return model, learner, pixels
 
 
 @pytest.mark.parametrize("hidden", [("24", "16"), ("4C3", "P2", "6C2", "20")])
@@ -55,7 +57,7 @@ def test_filtering_after_the_synapse_gives_the_potential_of_filtering_before_it(
     experiment = replace(
         SMALL, network=SRM(hidden, bias=True), weights=replace(BAYES, kind="real"), predict=Predict()
     )
-    model, (pixels, _) = network(experiment)
+    model, _, pixels = built(experiment)
     model.double()
     window = model.window(pixels).double()
     states = [State.zeros(op, len(pixels), window) for op, _ in model.operators]
@@ -87,7 +89,7 @@ def test_the_packed_engine_decides_as_torch_does(kind: Any, hidden: tuple[str, .
     experiment = replace(
         SMALL, network=SRM(hidden, bias=True), weights=replace(BAYES, kind=kind), predict=Predict()
     )
-    model, (pixels, _) = network(experiment)
+    model, _, pixels = built(experiment)
     model.snap()
     model.backend = "reference"
     slow = model.decide(pixels)
@@ -113,40 +115,71 @@ def test_the_packed_engine_decides_as_torch_does(kind: Any, hidden: tuple[str, .
 
 
 def test_one_readout_for_two_classes_and_for_a_regression() -> None:
-    model, (pixels, _) = network(SMALL, classes=2)
+    model, _, pixels = built(SMALL, classes=2)
     p = model.decide(pixels)
     assert model.n_readouts == 1
     torch.testing.assert_close(p.probabilities.sum(1), torch.ones(12))
-    model, (pixels, optimiser) = network(SMALL, classes=1)
+    model, learner, pixels = built(SMALL, classes=1)
     targets = torch.linspace(0, 1, 12, dtype=torch.float64)
-    report = SMALL.rule.step(model, optimiser, Batch(pixels, targets), torch.Generator().manual_seed(1))
+    report = learner.step(Batch(pixels, targets), Progress(), torch.Generator().manual_seed(1))
     assert 0 < report.loss < 12 * 5
     assert model.decide(pixels).potentials.shape == (12, 1)
 
 
 def test_the_prior_is_what_was_learned_before() -> None:
-    model, _ = network(SMALL)
-    rule = SMALL.rule
-    assert isinstance(rule, BiSNN)
-    assert not model.get_buffer("prior0").any()
-    rule.end_task(model)
-    assert torch.equal(model.get_buffer("prior0"), model.latents[0])
+    model, learner, _ = built(SMALL)
+    assert len(learner.priors) == len(model.latents)
+    assert not any(prior.any() for prior in learner.priors)
+    learner.end_task()
+    for prior, latent in zip(learner.priors, model.latents, strict=True):
+        assert torch.equal(prior, latent)
 
 
 def test_without_error_latents_move_to_the_prior() -> None:
     experiment = replace(SMALL, rule=BiSNN(box=1e-9, rho=0.5), optimizer=Optimizer("sgd", lr=0.1))
-    model, (pixels, optimiser) = network(experiment)
+    model, learner, pixels = built(experiment)
     before = model.latents[0].detach().clone()
     labels = torch.zeros(12, dtype=torch.int64)
-    experiment.rule.step(model, optimiser, Batch(pixels, labels), torch.Generator())
+    learner.step(Batch(pixels, labels), Progress(), torch.Generator())
     torch.testing.assert_close(model.latents[0].detach(), before * 0.95**12)  # 16 steps, 4 of burn-in
+
+
+def test_weights_are_drawn_anew_in_every_step_that_learns() -> None:
+    """A loop of its own, with keys by step and layer, does what the learner does, bit for bit."""
+    experiment = replace(SMALL, rule=BiSNN(box=3.0), optimizer=Optimizer("sgd", lr=0.05))
+    model, learner, pixels = built(experiment)
+    other, twin, _ = built(experiment)
+    labels = torch.arange(12) % 10
+    report = learner.step(Batch(pixels, labels), Progress(), torch.Generator().manual_seed(3))
+
+    noise, burn_in = torch.Generator().manual_seed(3), 4
+    window = other.window(pixels, noise)
+    seed = int(torch.randint(2**62, (), generator=noise))
+    kernels, loss = srm.implementation(other.implementation), torch.zeros(())
+    states = [State.zeros(op, 12, other.latents[0].data) for op, _ in other.operators]
+    keys = set()
+    for t, x in enumerate(window):
+        for index in range(2):
+            key = counter.key(seed, max(t, burn_in - 1), 2 * index)
+            keys.add(key)
+            states[index], out = kernels.step(
+                other.layer(index), states[index], x, twin._learned(index),
+                other.target(labels) if t >= burn_in else None, twin._update(0), key,
+            )  # fmt: skip
+            x = out.spikes
+        if t >= burn_in:
+            loss = loss + out.losses.sum()
+    assert len(keys) == 2 * (16 - burn_in + 1)
+    assert report.loss == float(loss) / (16 - burn_in)
+    for ours, theirs in zip(model.latents, other.latents, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
         ({"network": IF((10,))}, "set network to SRM"),
-        ({"coding": Pixel()}, "set coding to Poisson"),
+        ({"coding": Pixel()}, "set coding to Poisson or EventBins"),
         ({"network": SRM(("8",), burn_in=16)}, "burn_in"),
         ({"optimizer": Optimizer(weight_decay=0.1)}, "rho"),
         ({"weights": replace(BAYES, kind="binary")}, "posterior"),
@@ -188,7 +221,7 @@ def test_a_run_with_a_committee_resumes_to_the_same_bits_and_comes_back(tmp_path
     assert isinstance(model, Committee)
     assert model.state_dict().keys() == whole.model.state_dict().keys()
     pixels = torch.randint(0, 256, (20, 64), dtype=torch.uint8)
-    one, two = (predict_all(experiment.rule, m, pixels, torch.Generator()) for m in (model, whole.model))
+    one, two = (network.decide(pixels) for network in (model, whole.model))
     assert torch.equal(one.probabilities, two.probabilities)
     _, best = load_best(cut)
     assert isinstance(best, SRMNetwork)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +12,14 @@ import torch
 from torch import Tensor
 
 from bitspike.coding import FirstSpike, Pixel
-from bitspike.contracts import Batch, Task
+from bitspike.contracts import Batch, Progress, Task
 from bitspike.data.digits import digits
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
+from bitspike.networks.heaviside import HeavisideNetwork
 from bitspike.recipes.bnn import bnn_digits
-from bitspike.rules.bnn import BNN, HeavisideNetwork
-from bitspike.settings import IF, Optimizer
-from bitspike.weights import Weights
+from bitspike.rules.bnn import BNN, BNNLearner
+from bitspike.settings import IF, Optimizer, Weights
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -30,8 +32,12 @@ def pixels(n: int, n_inputs: int, seed: int = 0) -> Tensor:
 
 def build(
     experiment: Experiment, n_inputs: int = 13, n_classes: int = 5, seed: int = 1
-) -> tuple[HeavisideNetwork, torch.optim.Optimizer]:
-    return experiment.rule.init(experiment, Task(pixels(3, n_inputs), n_classes), seeded(seed))  # type: ignore
+) -> tuple[HeavisideNetwork, BNNLearner]:
+    network = experiment.rule.build(experiment, Task(pixels(3, n_inputs), n_classes), seeded(seed))
+    learner = experiment.rule.learner(network, experiment)
+    assert isinstance(network, HeavisideNetwork)
+    assert isinstance(learner, BNNLearner)
+    return network, learner
 
 
 def small(rule: BNN | None = None, hidden: tuple[int, ...] = (7,)) -> Experiment:
@@ -73,7 +79,7 @@ def test_integers_decide_as_the_network_does(binarise: bool, hidden: tuple[int, 
         np.testing.assert_array_equal(expected, got.detach().numpy())
         assert 0 < expected.mean() < 1
 
-    decided = rule.predict(network, inputs, seeded())
+    decided = network.decide(inputs)
     np.testing.assert_array_equal(decided.labels.numpy(), sums.argmax(1))
     np.testing.assert_array_equal(decided.tied.numpy(), sums == sums.max(1, keepdims=True))
     lit = inputs.numpy() >= (128 if binarise else 1)
@@ -104,14 +110,14 @@ def test_ties_go_to_the_lowest_index() -> None:
     with torch.no_grad():
         network.latents[0].fill_(1.0)
         network.latents[1].copy_(torch.tensor([[-1.0, 1.0, -1.0, 1.0]]))
-    decided = BNN().predict(network, torch.tensor([[255.0], [0.0]]), seeded())
+    decided = network.decide(torch.tensor([[255.0], [0.0]]))
     assert decided.labels.tolist() == [1, 0]
     assert decided.tied.tolist() == [[False, True, False, True], [True] * 4]
 
 
 def test_gradients_by_hand() -> None:
     """dL/dz passes where |z| <= 1, dL/db passes the sign; alpha and theta get the chain rule."""
-    network, optimiser = build(small(hidden=(6,)), n_inputs=11, n_classes=3)
+    network, learner = build(small(hidden=(6,)), n_inputs=11, n_classes=3)
     inputs, labels = pixels(8, 11), torch.arange(8) % 3
     with torch.no_grad():
         network.thetas[0].fill_(0.05)
@@ -130,58 +136,40 @@ def test_gradients_by_hand() -> None:
         x.T @ d_z * a_1, h.T @ d_o * a_2,
         (d_z * (x @ b_1)).sum() * a_1, (d_o * (h @ b_2)).sum() * a_2, -d_z.sum(),
     ]  # fmt: skip
-    BNN().step(network, optimiser, Batch(inputs, labels), seeded())
+    learner.step(Batch(inputs, labels), Progress(), seeded())
     got = [*network.latents, *network.log_alphas, *network.thetas]
     for a, b in zip(expected, got, strict=True):
         torch.testing.assert_close(a, b.grad.double(), rtol=1e-4, atol=1e-6)  # type: ignore[union-attr]
 
 
-def test_report_counts_the_batch() -> None:
-    experiment = small(hidden=(6, 4))
-    network, optimiser = build(experiment)
-    inputs, labels = pixels(20, 13), torch.arange(20) % 5
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [("hinge", 0 + 8 + 2), ("cross_entropy", math.log1p(math.e**-2) + math.log1p(math.e**2) + math.log(2))],
+)
+def test_report_counts_the_batch(loss: Any, expected: float) -> None:
+    network, learner = build(small(BNN(loss), (2, 2)), n_inputs=2, n_classes=2)
+    with torch.no_grad():
+        network.latents[0].copy_(torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
+        network.latents[1].fill_(1.0)
+        network.latents[2].copy_(torch.tensor([[1.0, -1.0], [1.0, -1.0]]))
+        network.log_alphas[0].zero_()
+        network.log_alphas[1].zero_()
+        network.log_alphas[2].fill_(math.log(0.5))
+    inputs = torch.tensor([[255.0, 0.0], [0.0, 255.0], [0.0, 0.0]])
     outputs, hidden = network(inputs)
-    signs = torch.full_like(outputs, -1.0).scatter_(1, labels[:, None], 1.0)
-    report = BNN().step(network, optimiser, Batch(inputs, labels), seeded())
-    assert report.n == 20
-    assert report.n_correct == int((outputs.argmax(1) == labels).sum())
-    assert report.loss == pytest.approx(
-        float((1 - signs * outputs.detach()).clamp_min(0).square().sum()), rel=1e-5
-    )
-    assert report.firing == pytest.approx([float(layer.detach().sum()) / layer.shape[1] for layer in hidden])
-    other, optimiser = build(experiment)
-    report = BNN("cross_entropy").step(other, optimiser, Batch(inputs, labels), seeded())
-    assert report.loss == pytest.approx(
-        float(-outputs.detach().log_softmax(1).gather(1, labels[:, None]).sum()), rel=1e-5
-    )
+    torch.testing.assert_close(outputs, torch.tensor([[1.0, -1.0], [1.0, -1.0], [0.0, 0.0]]))
+    assert hidden[0].tolist() == [[1, 1], [1, 0], [0, 0]]
+    report = learner.step(Batch(inputs, torch.tensor([0, 1, 0])), Progress(), seeded())
+    assert (report.n, report.n_correct) == (3, 2)
+    assert report.firing == pytest.approx([3 / 2, 4 / 2])
+    assert report.loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_latents_are_clipped() -> None:
     experiment = replace(small(), weights=Weights(clip=0.3), optimizer=Optimizer(lr=0.5))
-    network, optimiser = build(experiment)
-    BNN().step(network, optimiser, Batch(pixels(9, 13), torch.arange(9) % 5), seeded())
+    network, learner = build(experiment)
+    learner.step(Batch(pixels(9, 13), torch.arange(9) % 5), Progress(), seeded())
     assert max(float(latent.detach().abs().max()) for latent in network.latents) == pytest.approx(0.3)
-
-
-def test_same_generator_same_network_and_networks_never_touch() -> None:
-    first, optimiser = build(small(), seed=3)
-    second, _ = build(small(), seed=3)
-    other, _ = build(small(), seed=4)
-    assert torch.equal(first.latents[0], second.latents[0])
-    assert not torch.equal(first.latents[0], other.latents[0])
-    before = [value.clone() for value in second.state_dict().values()]
-    BNN().step(first, optimiser, Batch(pixels(9, 13), torch.arange(9) % 5), seeded())
-    assert not torch.equal(first.latents[0], second.latents[0])
-    assert all(torch.equal(a, b) for a, b in zip(before, second.state_dict().values(), strict=True))
-
-
-def test_predict_changes_nothing() -> None:
-    network, _ = build(small())
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    first, second = (BNN().predict(network, pixels(9, 13), seeded()) for _ in range(2))
-    assert torch.equal(first.probabilities, second.probabilities)
-    assert not first.probabilities.requires_grad
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -209,23 +197,25 @@ def test_learns_digits_and_calibrates() -> None:
         Pixel().encode(torch.tensor(data.test_inputs).flatten(1)),
         torch.tensor(data.test_labels),
     )
-    rule, noise = BNN(), seeded(5)
-    network, optimiser = rule.init(bnn_digits, Task(inputs[:1000], 10), seeded(1))
+    noise = seeded(5)
+    network = bnn_digits.rule.build(bnn_digits, Task(inputs[:1000], 10), seeded(1))
+    assert isinstance(network, HeavisideNetwork)
+    learner = bnn_digits.rule.learner(network, bnn_digits)
     for _ in range(12):
         for rows in torch.split(torch.randperm(1200, generator=noise), 20):
-            rule.step(network, optimiser, Batch(inputs[rows], labels[rows]), noise)
+            learner.step(Batch(inputs[rows], labels[rows]), Progress(), noise)
     held_out = Batch(inputs[1200:], labels[1200:])
 
     def likelihood() -> float:
-        probabilities = rule.predict(network, held_out.inputs, noise).probabilities
+        probabilities = network.decide(held_out.inputs).probabilities
         return float(probabilities.gather(1, held_out.labels[:, None]).log().mean())
 
     before = likelihood()
-    chosen = rule.calibrate(network, held_out, max_silent=0.0)
+    chosen = network.finish(held_out, max_silent=0.0)
     assert chosen["temperature"] == pytest.approx(float(network.temperature))
     assert likelihood() > before
-    accuracy = (rule.predict(network, test, noise).labels == test_labels).float().mean()
+    accuracy = (network.decide(test).labels == test_labels).float().mean()
     assert accuracy > 0.93
-    logged = rule.end_epoch(network, noise)
+    logged = learner.end_epoch(noise)
     assert set(logged) == {"alpha_0", "alpha_1", "theta_0"}
     assert logged["theta_0"] == float(network.thetas[0].detach())

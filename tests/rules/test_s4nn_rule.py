@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 import torch
 
+from bitspike import codec
 from bitspike.coding import FirstSpike, Pixel
-from bitspike.contracts import Batch, Task
+from bitspike.contracts import Batch, Progress, Task
 from bitspike.deploy.pack import pack, snapped
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
+from bitspike.networks.first_spike import FirstSpikeNetwork
 from bitspike.ops.backend import native_available
 from bitspike.ops.s4nn import reference
 from bitspike.packed.first_spike.reference import decide
 from bitspike.recipes.s4nn_paper import bs4nn_mnist_paper, s4nn_mnist_paper
-from bitspike.rules.s4nn import S4NN, S4NNNetwork
-from bitspike.settings import IF, Optimizer
-from bitspike.weights import Weights
+from bitspike.rules.s4nn import S4NN, S4NNLearner
+from bitspike.settings import IF, Optimizer, Weights
 
 BACKENDS = [
     "reference",
@@ -60,12 +61,14 @@ def task() -> tuple[Task, Batch]:
     return Task(inputs.short(), 3), Batch(inputs.short(), labels)
 
 
-def start(what: Experiment) -> tuple[S4NNNetwork, torch.optim.Optimizer, Batch, torch.Generator]:
+def start(what: Experiment) -> tuple[FirstSpikeNetwork, S4NNLearner, Batch, torch.Generator]:
     about, batch = task()
     generator = torch.Generator().manual_seed(1)
-    model, optimiser = what.rule.init(what, about, generator)
-    assert isinstance(model, S4NNNetwork)
-    return model, optimiser, batch, generator
+    model = what.rule.build(what, about, generator)
+    assert isinstance(model, FirstSpikeNetwork)
+    learner = what.rule.learner(model, what)
+    assert isinstance(learner, S4NNLearner)
+    return model, learner, batch, generator
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -73,17 +76,15 @@ def start(what: Experiment) -> tuple[S4NNNetwork, torch.optim.Optimizer, Batch, 
 @pytest.mark.parametrize("online", [False, True])
 def test_learns(kind: str, backend: str, online: bool) -> None:
     what = experiment(kind, backend, online=online)
-    model, optimiser, batch, generator = start(what)
-    before = what.rule.predict(model, batch.inputs, generator)
+    model, learner, batch, generator = start(what)
+    before = model.decide(batch.inputs)
     for _ in range(8):
         for rows in torch.arange(90).split(6):
-            report = what.rule.step(
-                model, optimiser, Batch(batch.inputs[rows], batch.labels[rows]), generator
-            )
+            report = learner.step(Batch(batch.inputs[rows], batch.labels[rows]), Progress(), generator)
             assert report.n == 6
             assert len(report.firing) == 1
-        what.rule.end_epoch(model, generator)
-    after = what.rule.predict(model, batch.inputs, generator)
+        learner.end_epoch(generator)
+    after = model.decide(batch.inputs)
     assert (before.labels == batch.labels).double().mean() < 0.7
     assert (after.labels == batch.labels).double().mean() > 0.9
     torch.testing.assert_close(after.probabilities.sum(1), torch.ones(90))
@@ -93,18 +94,17 @@ def test_learns(kind: str, backend: str, online: bool) -> None:
 @pytest.mark.parametrize("kind", ["real", "binary"])
 @pytest.mark.parametrize("online", [False, True])
 def test_back_ends_agree(kind: str, online: bool) -> None:
-    models, reports = [], []
+    states, reports = [], []
     for backend in ("native", "reference"):
         what = experiment(kind, backend, online=online)
-        model, optimiser, batch, generator = start(what)
+        model, learner, batch, generator = start(what)
         with torch.no_grad():  # binary fractions: potentials are exact in any order
             for latent in model.latents:
                 latent.copy_((latent * 64).round() / 64)
-        reports.append(what.rule.step(model, optimiser, batch, generator))
-        models.append(model)
-    for (name, ours), theirs in zip(
-        models[0].state_dict().items(), models[1].state_dict().values(), strict=True
-    ):
+        reports.append(learner.step(batch, Progress(), generator))
+        states.append(model.state_dict() | learner.state_dict())
+    assert {"alpha", "fired", "quota", "seen", "wrong"} < states[0].keys() == states[1].keys()
+    for (name, ours), theirs in zip(states[0].items(), states[1].values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-5, msg=name)
     assert reports[0].n_correct == reports[1].n_correct
     assert reports[0].loss == pytest.approx(reports[1].loss, rel=1e-5)
@@ -115,78 +115,82 @@ def test_online_does_not_depend_on_the_size_of_the_chunk() -> None:
     results = []
     for size in (1, 7, 90):
         what = experiment(online=True)
-        model, optimiser, batch, generator = start(what)
+        model, learner, batch, generator = start(what)
         for rows in torch.arange(90).split(size):
-            what.rule.step(model, optimiser, Batch(batch.inputs[rows], batch.labels[rows]), generator)
-        results.append(model)
-    for other in results[1:]:
-        for ours, theirs in zip(results[0].latents, other.latents, strict=True):
+            learner.step(Batch(batch.inputs[rows], batch.labels[rows]), Progress(), generator)
+        results.append((model, learner))
+    for other, counts in results[1:]:
+        for ours, theirs in zip(results[0][0].latents, other.latents, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
-        assert torch.equal(results[0].fired, other.fired)
+        assert torch.equal(results[0][1].fired, counts.fired)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_dead_neurons_are_redrawn_and_counts_start_anew(backend: str) -> None:
     what = experiment(backend=backend, dead_share=0.5)
-    model, optimiser, batch, generator = start(what)
+    model, learner, batch, generator = start(what)
     with torch.no_grad():
         model.latents[0][:, [2, 9]] = -1.0  # never fires
-    what.rule.step(model, optimiser, batch, generator)
-    assert int(model.seen) == 90
+    learner.step(batch, Progress(), generator)
+    assert int(learner.seen) == 90
     before = model.latents[0].detach().clone()
-    dead = model.fired < 45
+    dead = learner.fired < 45
     assert dead[[2, 9]].all()
     assert not dead.all()
-    figures = what.rule.end_epoch(model, generator)
+    figures = learner.end_epoch(generator)
     assert figures["dead_neurons_redrawn"] == int(dead.sum())
     assert torch.equal((model.latents[0] != before).any(0), dead)
     assert bool(((model.latents[0][:, dead] >= 0) & (model.latents[0][:, dead] < 4)).all())
-    assert int(model.seen) == int(model.wrong) == int(model.fired.sum()) == 0
-    assert int(model.quota) == 45
+    assert int(learner.seen) == int(learner.wrong) == int(learner.fired.sum()) == 0
+    assert int(learner.quota) == 45
 
 
 def test_binary_thresholds_follow_alpha() -> None:
     what = experiment("binary", online=True)
-    model, optimiser, batch, generator = start(what)
+    model, learner, batch, generator = start(what)
     assert [float(threshold[0]) for threshold in model.thresholds] == [2.0, 1.5]
-    what.rule.step(model, optimiser, batch, generator)
-    assert not torch.equal(model.alpha, torch.full((2,), 4.0, dtype=torch.float64))
-    for threshold, theta, alpha in zip(model.thresholds, (8.0, 6.0), model.alpha.tolist(), strict=True):
+    learner.step(batch, Progress(), generator)
+    assert not torch.equal(learner.alpha, torch.full((2,), 4.0, dtype=torch.float64))
+    for threshold, theta, alpha in zip(model.thresholds, (8.0, 6.0), learner.alpha.tolist(), strict=True):
         torch.testing.assert_close(threshold, torch.full_like(threshold, theta / alpha))
 
 
 def test_state_continues_a_run() -> None:
     what = experiment("binary", online=True)
-    model, optimiser, batch, generator = start(what)
-    what.rule.step(model, optimiser, batch, generator)
-    other, other_optimiser, _, _ = start(what)
+    model, learner, batch, generator = start(what)
+    learner.step(batch, Progress(), generator)
+    other, restored, _, _ = start(what)
     other.load_state_dict(copy.deepcopy(model.state_dict()))
-    for network, steps in ((model, optimiser), (other, other_optimiser)):
-        what.rule.step(network, steps, batch, generator)
-    for ours, theirs in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs)
+    restored.load_state_dict(copy.deepcopy(learner.state_dict()))
+    for one in (learner, restored):
+        one.step(batch, Progress(), generator)
+    ours, theirs = (a.state_dict() | b.state_dict() for a, b in ((model, learner), (other, restored)))
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
 
 
 def test_schedule_scales_eta_and_mu() -> None:
-    what = experiment("binary")
-    model, optimiser, batch, generator = start(what)
-    for group in optimiser.param_groups:
-        group["initial_lr"] = group["lr"]
-        group["lr"] = 0.0
-    before = copy.deepcopy(model.state_dict())
-    what.rule.step(model, optimiser, batch, generator)
+    what = dataclasses.replace(experiment("binary"), optimizer=Optimizer("sgd", lr=0.1, schedule="cosine"))
+    model, learner, batch, generator = start(what)
+    learner.follow(Progress(0.5))
+    settings = learner._settings()
+    assert settings.eta == pytest.approx((0.05, 0.05))
+    assert settings.mu == pytest.approx(0.025)
+    before = copy.deepcopy(model.state_dict() | learner.state_dict())
+    learner.step(batch, Progress(1.0), generator)
+    after = model.state_dict() | learner.state_dict()
     for name in ("latents.0", "latents.1", "alpha"):
-        assert torch.equal(model.state_dict()[name], before[name])
+        assert torch.equal(after[name], before[name])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_adam_takes_the_summed_gradient(backend: str) -> None:
     what = dataclasses.replace(experiment(backend=backend), optimizer=Optimizer("adam", lr=0.05))
-    model, optimiser, batch, generator = start(what)
+    model, learner, batch, generator = start(what)
     start_latents = [latent.detach().clone() for latent in model.latents]
-    settings = what.rule._settings(model, optimiser)  # type: ignore[union-attr]
+    settings = learner._settings()
     _, _, trace = reference.batched(batch.inputs, batch.labels, start_latents, None, settings)
-    what.rule.step(model, optimiser, batch, generator)
+    learner.step(batch, Progress(), generator)
     for latent, gradient, old in zip(
         model.latents, reference.gradients(trace, settings), start_latents, strict=True
     ):
@@ -199,13 +203,13 @@ def test_adam_takes_the_summed_gradient(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_prediction_is_the_reference_decision_and_what_it_cost(backend: str) -> None:
     what = experiment(backend=backend)
-    model, _, batch, generator = start(what)
+    model, learner, batch, _ = start(what)
     with torch.no_grad():
         for latent in model.latents:
             latent.copy_((latent * 16).round() / 16 - 1.5)
     inputs = batch.inputs
-    prediction = what.rule.predict(model, inputs, generator)
-    settings = what.rule._settings(model, start(what)[1])  # type: ignore[union-attr]
+    prediction = model.decide(inputs)
+    settings = learner._settings()
     weights = [latent.detach() for latent in model.latents]
     layers = reference.forward(inputs, weights, None, settings)
     labels, margins = reference.decide(layers, weights, None, settings)
@@ -227,7 +231,7 @@ def test_calibration_fits_the_temperature_of_the_network_that_ships_and_nothing_
     model, _, batch, _ = start(what)
     model.snap()
     before = copy.deepcopy(model.state_dict())
-    chosen = what.rule.calibrate(model, batch, 0.05)
+    chosen = model.finish(batch, 0.05)
     assert float(model.temperature) == pytest.approx(chosen["temperature"])
     assert chosen["temperature"] != 1.0
     for name, tensor in model.state_dict().items():
@@ -248,18 +252,18 @@ def test_refusals() -> None:
 
 @pytest.mark.parametrize("recipe", [s4nn_mnist_paper, bs4nn_mnist_paper])
 def test_recipes_are_values(recipe: Experiment) -> None:
-    assert Experiment.from_json(recipe.to_json()) == recipe
+    assert codec.from_json(codec.to_json(recipe)) == recipe
     assert recipe.rule.online  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", ["real", "binary"])
 def test_packed_network_decides_alike(kind: str) -> None:
     what = experiment(kind)
-    model, optimiser, batch, generator = start(what)
+    model, learner, batch, generator = start(what)
     for rows in torch.arange(90).split(6):
-        what.rule.step(model, optimiser, Batch(batch.inputs[rows], batch.labels[rows]), generator)
+        learner.step(Batch(batch.inputs[rows], batch.labels[rows]), Progress(), generator)
     exact = snapped(model)
-    prediction = what.rule.predict(exact, batch.inputs, generator)
+    prediction = exact.decide(batch.inputs)
     packed = pack(model, what, ("a", "b", "c"), (12,))
     decisions = decide(packed.contents.network, batch.inputs.numpy())
     for name in ("labels", "decision_time", "silent", "tied", "potentials", "n_spikes", "n_synops"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -38,17 +39,20 @@ def with_plugins(plugins: Sequence[ModuleType | str]) -> Known:
 
     `plugins`, modules or their names, are imported first; one that cannot be raises `UsageError`.
     """
-    load_plugins(plugins)
-    packed = _below(Packed)  # type: ignore[type-abstract]
+    given = {module.__name__: module for module in load_plugins(plugins)}
+    modules = {**sys.modules, **given}
+    packed = _below(Packed, modules)  # type: ignore[type-abstract]
     kinds = tuple(kind for kind in packed if kind not in KNOWN.kinds)
-    codings = {import_path(kind): kind for kind in _below(Coding)}
+    codings = {import_path(kind): kind for kind in _below(Coding, modules)}
     return Known((*KNOWN.kinds, *kinds), {**codings, **KNOWN.codings})
 
 
-def _below(base: type[T]) -> list[type[T]]:
-    """All classes below `base` that have been imported and can be instantiated."""
+def _below(base: type[T], modules: Mapping[str, ModuleType]) -> list[type[T]]:
+    """All classes below `base` that these modules define and that can be instantiated."""
     found = list[type[T]]()
     for kind in base.__subclasses__():
-        found += [] if inspect.isabstract(kind) else [kind]
-        found += _below(kind)
+        owner = modules.get(kind.__module__)
+        defined = owner is not None and vars(owner).get(kind.__qualname__) is kind
+        found += [kind] if defined and not inspect.isabstract(kind) else []
+        found += _below(kind, modules)
     return found

@@ -60,6 +60,7 @@ class Network(nn.Module):
 
     system: ClassVar[str]  # the system's word: first_spike, lif, srm, ...
     decides: Decides  # by the first output spike, at the end of the window, or without time
+    logarithmic: ClassVar[bool] = False  # are potentials ln p, for which temperature 1 changes nothing?
 
     temperature: Tensor
 
@@ -124,7 +125,8 @@ class Network(nn.Module):
         """After training, in place: weights on the grid they ship on, thresholds, temperature; returns what was chosen.
 
         `batch`: validation data; at most `max_silent` of the inputs may stay silent, where thresholds are chosen.
-        Where every validation decision is right no temperature can be told, and it stays 1.
+        Where every validation decision is right no temperature can be told: it is 1 where potentials are ln p, else the
+        lowest that `fit_temperature` takes.
         """
         self.snap()
         if self.n_classes == 1:
@@ -136,7 +138,8 @@ class Network(nn.Module):
         """Fit the temperature to decisions; returns it, and the accuracy and silence there."""
         labels = labels.cpu()
         right = prediction.labels == labels
-        temperature = 1.0 if bool(right.all()) else fit_temperature(prediction.potentials, labels)
+        told = not (self.logarithmic and bool(right.all()))
+        temperature = fit_temperature(prediction.potentials, labels) if told else 1.0
         self.temperature.fill_(temperature)
         return {
             "temperature": temperature,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bitspike.contracts import Batch
 from bitspike.errors import UsageError
 from bitspike.metrics.calibration import fit_temperature
-from bitspike.networks.base import LayerFacts, Network
+from bitspike.networks.base import LayerFacts, Network, Weight
 from bitspike.networks.posterior import draw
 from bitspike.ops.backend import Backend
 from bitspike.packed import average as arithmetic
@@ -64,10 +64,10 @@ class _Together(Network):
         """Fit the temperature of the averaged probabilities; `first`: what one of the networks chose for itself."""
         if self.n_classes == 1:
             return first
-        prediction = self.decide(batch.inputs, generator)
-        right = prediction.labels == batch.labels
+        prediction, labels = self.decide(batch.inputs, generator), batch.labels.cpu()
+        right = prediction.labels == labels
         if not right.all():  # else no temperature can be told
-            self.temperature.fill_(fit_temperature(prediction.potentials, batch.labels))
+            self.temperature.fill_(fit_temperature(prediction.potentials, labels))
         accuracy = float(right.double().mean())
         return {
             "temperature": float(self.temperature),
@@ -93,6 +93,15 @@ class Committee(_Together):
     def parts(self) -> tuple[Network, ...]:
         """The members."""
         return tuple(self.members)  # type: ignore[arg-type]
+
+    @property
+    def weights(self) -> Mapping[str, Weight]:
+        """`members.K.NAME`: those of member K."""
+        return {
+            f"members.{k}.{name}": one
+            for k, part in enumerate(self.parts)
+            for name, one in part.weights.items()
+        }
 
     @property
     def n_steps(self) -> int:
@@ -181,6 +190,11 @@ class Ensemble(_Together):
     def parts(self) -> tuple[Network, ...]:
         """The posterior, which stands for its draws."""
         return (self.posterior,)
+
+    @property
+    def weights(self) -> Mapping[str, Weight]:
+        """`posterior.NAME`: those of the posterior."""
+        return {f"posterior.{name}": one for name, one in self.posterior.weights.items()}
 
     def drawn(self, generator: torch.Generator) -> Committee:
         """A committee of fresh draws."""

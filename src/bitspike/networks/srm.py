@@ -45,6 +45,7 @@ class SRMNetwork(Network):
 
     system = "srm"
     decides: Decides = "window"
+    logarithmic = True
 
     def __init__(
         self,
@@ -68,7 +69,8 @@ class SRMNetwork(Network):
             }  # fmt: skip
             latents.append(weights.initial(*op.weight_shape, **drawn))
             if self.bias:
-                fans = math.prod(op.weight_shape[:-1]), op.weight_shape[-1]
+                shape = op.weight_shape
+                fans = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
                 latents.append(weights.initial(op.weight_shape[-1], fans=fans, **drawn))
             n_out = neurons(op, pool)
             for name, shape in (("readout", (n_out, self.n_readouts)), ("readout_bias", (self.n_readouts,))):

@@ -76,7 +76,8 @@ def _raster(run: RunRecord, index: int, n_steps: int) -> str:
         parts: Any = figure.subfigures(1, 2, width_ratios=(1, 2.7))
         _left(parts[0], run, index)
         raster = parts[1].subplots()
-        edges = _edges([1.3 if i == 0 else 1.6 if i == last else 0.8 for i in bands])
+        sizes = [1.3 if i == 0 else 0.8 for i in bands[:-1]]
+        edges = _edges([*sizes, max(1.6, 0.55 * sum(sizes))])  # room for a name per output neuron
         for i, (low, high) in zip(bands, edges, strict=True):
             n = len(run.arrays[f"layer{i}_shown"])
             packed = run.arrays[f"example_layer{i}_spikes"][index]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Progress, StepReport, Task
@@ -184,11 +184,11 @@ class S4NNLearner(GradientLearner):
         figures = {"zero_error": 1 - int(self.wrong) / max(seen, 1)}
         if self.rule.dead_share > 0:
             needed, redrawn, start = self.rule.dead_share * seen, 0, 0
-            low, high = network.synapse.hidden
-            for latent in list(network.latents)[:-1]:
+            for index, latent in enumerate(list(network.latents)[:-1]):
                 n_in, width = latent.shape
                 dead = (self.fired[start : start + width] < needed).nonzero().flatten()
-                fresh = torch.rand((n_in, len(dead)), generator=generator) * (high - low) + low
+                drawn: dict[str, Any] = {"layer": index, "is_output": False, "generator": generator}
+                fresh = network.synapse.initial(n_in, len(dead), fans=(n_in, width), **drawn)
                 with torch.no_grad():
                     latent[:, dead] = fresh.to(latent)
                 network.synapse.bound(latent)

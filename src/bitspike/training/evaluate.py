@@ -166,10 +166,9 @@ def _evaluate_regression(
     if prediction.members is not None:
         members = prediction.members[:, :, 0]
         arrays["members"] = members
-    given = None if members is None else members.numpy()
     figures: dict[str, Any] = {
         "n": len(targets), "n_steps": experiment.coding.n_steps,
-        **regression_figures(mean.numpy(), targets.numpy(), given),
+        **regression_figures(mean, targets, members),
         "spikes": float(prediction.n_spikes.double().mean()),
         "synops": float(prediction.n_synops.double().mean()),
         "layers": shown.activity(inputs)[0],
@@ -182,9 +181,7 @@ def _evaluate_regression(
             "points_train_targets": torch.from_numpy(line.train_targets),
         }
         for name, rows in (("trained", line.trained), ("gaps", ~line.trained)):
-            apart = regression_figures(
-                mean.numpy()[rows], targets.numpy()[rows], None if given is None else given[rows]
-            )
+            apart = regression_figures(mean, targets, members, rows)
             figures |= {f"{key}_{name}": value for key, value in apart.items() if key != "mae"}
     _write(folder, arrays)
     return figures
