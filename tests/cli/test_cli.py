@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,27 @@ import pytest
 from bitspike.cli import VERBS, main
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, without benchmark data unless BITSPIKE_DATA is given."""
-    own = {name: value for name, value in os.environ.items() if name != "BITSPIKE_DATA"}
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
     command = [sys.executable, "-m", "bitspike", *arguments]
-    return subprocess.run(command, env=own | environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+Here = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """The command in this process, without benchmark data: exit code, stdout and stderr."""
+    monkeypatch.delenv("BITSPIKE_DATA", raising=False)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(arguments)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return call
 
 
 def test_help_names_every_verb_and_gives_an_example() -> None:
@@ -98,47 +115,50 @@ def test_json_of_bad_usage_is_one_object(verb: str, capsys: pytest.CaptureFixtur
     assert list(json.loads(capsys.readouterr().out)) == ["error"]
 
 
-def test_data_list_names_sizes_and_licences() -> None:
-    done = run("data", "list", "--json")
-    assert done.returncode == 0
-    listed = json.loads(done.stdout)["data"]
+def test_data_list_names_sizes_and_licences(here: Here) -> None:
+    code, out, _ = here("data", "list", "--json")
+    assert code == 0
+    listed = json.loads(out)["data"]
     assert listed["digits"]["there"] is True
     assert "CC BY" in listed["mnist"]["licence"]
-    assert run("data", "list").stdout.splitlines()[0].split() == ["name", "there", "MB", "what", "licence"]
+    assert here("data", "list")[1].splitlines()[0].split() == ["name", "there", "MB", "what", "licence"]
 
 
-def test_data_verify_of_missing_files_fails_and_names_them(tmp_path: Path) -> None:
-    done = run("data", "verify", "mnist", "--data-dir", str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
-    assert done.returncode == 1
-    assert "train-images-idx3-ubyte: not there" in done.stderr
+def test_data_verify_of_missing_files_fails_and_names_them(
+    tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, _, err = here("data", "verify", "mnist", "--data-dir", str(tmp_path))
+    assert code == 1
+    assert "train-images-idx3-ubyte: not there" in err
 
 
-def test_data_verify_accepts_the_published_files(data_dir: Path) -> None:
-    done = run("data", "verify", "mnist", "--json", BITSPIKE_DATA=str(data_dir))
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)["verified"]["mnist"].values()) == {"SHA-256 as published"}
+def test_data_verify_accepts_the_published_files(data_dir: Path, here: Here) -> None:
+    code, out, err = here("data", "verify", "mnist", "--json", "--data-dir", str(data_dir))
+    assert code == 0, err
+    assert set(json.loads(out)["verified"]["mnist"].values()) == {"SHA-256 as published"}
 
 
-def test_unknown_data_and_a_folder_that_is_not_there_are_bad_input(tmp_path: Path) -> None:
-    done = run("data", "get", "mnits")
-    assert done.returncode == 2
-    assert "'mnits' is unknown" in done.stderr
-    absent = run("data", "verify", "mnist", "--data-dir", str(tmp_path / "absent"))
-    assert absent.returncode == 2
-    assert "no folder" in absent.stderr
+def test_unknown_data_and_a_folder_that_is_not_there_are_bad_input(tmp_path: Path, here: Here) -> None:
+    code, _, err = here("data", "get", "mnits")
+    assert code == 2
+    assert "'mnits' is unknown" in err
+    code, _, err = here("data", "verify", "mnist", "--data-dir", str(tmp_path / "absent"))
+    assert code == 2
+    assert "no folder" in err
 
 
-def test_doctor_says_whether_the_native_module_is_there() -> None:
-    done = run("doctor", "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+def test_doctor_says_whether_the_native_module_is_there(here: Here) -> None:
+    code, out, err = here("doctor", "--json")
+    assert code == 0, err
+    found = json.loads(out)
     assert found["native"]["there"] == (found["native"]["backend"] == "native")
     assert found["torch_threads"] is None  # not asked
     assert found["data"]["there"][0] == "digits"
-    shown = run("doctor")
-    assert shown.returncode == 0
-    assert "instruction sets" in shown.stdout
-    assert "bitspike doctor --torch says" in shown.stdout
+    code, out, _ = here("doctor")
+    assert code == 0
+    assert "instruction sets" in out
+    assert "bitspike doctor --torch says" in out
 
 
 def test_doctor_asks_torch_where_it_is_told_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,24 +11,30 @@ import pytest
 
 import bitspike
 from bitspike.cli import main
+from bitspike.cli.pack import pack
+from bitspike.cli.train import parse
 from bitspike.data import load
-from bitspike.packed.committee import CommitteeModel
+from bitspike.packed.committee import CommitteePacked
+from bitspike.training import train
 
 SMALL = ("--network.hidden", "24", "--training.epochs", "3", "--data.split=7")
 SEEDS = (1, 2)
+
+
+def made(folder: Path, *options: str) -> str:
+    """A run with its model file, without a report."""
+    train(parse(["bs4nn-digits", *SMALL, *options]).experiment, folder, progress=False)
+    pack(folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Two seeds that share their validation data, and a Bayesian run with snapshots."""
     folder = tmp_path_factory.mktemp("runs")
-    paths = [str(folder / f"seed{seed}") for seed in SEEDS]
-    for seed, path in zip(SEEDS, paths, strict=True):
-        assert main(["train", "bs4nn-digits", *SMALL, f"--seed={seed}", "--out", path]) == 0
-    bayes = str(folder / "bayes")
+    paths = [made(folder / f"seed{seed}", f"--seed={seed}") for seed in SEEDS]
     kind = ("--weights.kind=bernoulli", "--training.keep=2", "--weights.clip=None")
-    assert main(["train", "bs4nn-digits", *SMALL, *kind, "--out", bayes]) == 0
-    return [*paths, bayes]
+    return [*paths, made(folder / "bayes", *kind)]
 
 
 def result(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -43,7 +49,7 @@ def test_runs_of_several_seeds(runs: list[str], tmp_path: Path, capsys: pytest.C
     file = str(tmp_path / "two.bitspike")
     found = result(capsys, "committee", *runs[:2], "-o", file)
     model = bitspike.load(file)
-    assert isinstance(model, CommitteeModel)
+    assert isinstance(model.network, CommitteePacked)
     assert found["members"] == 2
     assert found["bytes"] == Path(file).stat().st_size
     assert found["temperature"] == model.temperature != 1
@@ -73,8 +79,8 @@ def test_draws_and_snapshots(runs: list[str], tmp_path: Path, capsys: pytest.Cap
     assert result(capsys, "committee", runs[2], "-o", drawn, "--draws", "3")["members"] == 3
     result(capsys, "committee", runs[2], "-o", again, "--draws", "3")
     assert Path(drawn).read_bytes() == Path(again).read_bytes()
-    members = bitspike.load(drawn).members  # type: ignore[union-attr]
-    signs = [member.network.layers[0].signs for member in members]
+    members = bitspike.load(drawn).network.members
+    signs = [member.network.layers[0].weights.dense() for member in members]
     assert not np.array_equal(signs[0], signs[1])
     assert result(capsys, "committee", runs[2], "-o", kept, "--snapshots")["members"] == 2
 
@@ -93,8 +99,7 @@ def test_model_files_are_members_whose_temperature_is_not_fitted(
 def test_what_cannot_decide_together_is_refused(
     runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, other = ("-o", str(tmp_path / "out")), str(tmp_path / "other")
-    assert main(["train", "bs4nn-digits", *SMALL[:-1], "--data.split=8", "--out", other]) == 0
+    out, other = ("-o", str(tmp_path / "out")), made(tmp_path / "other", "--data.split=8")
     for match, arguments in (
         ("which members", ()),
         ("the same --data.split", (runs[0], other)),
@@ -108,5 +113,5 @@ def test_what_cannot_decide_together_is_refused(
     ):
         assert match in result(capsys, "committee", *arguments, *out, code=2)["error"]
     found = result(capsys, "committee", runs[0], "-o", str(tmp_path / "no" / "out"), code=2)
-    assert "is no folder" in found["error"]
+    assert "is not a folder" in found["error"]
     assert not (tmp_path / "out").exists()

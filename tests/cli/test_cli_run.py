@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,14 +22,6 @@ from bitspike.cli.train import parse
 from bitspike.data import load, write_idx
 
 SMALL = ("--network.hidden", "24", "--training.epochs", "6", "--seed=3")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small finished run."""
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    assert main(["train", "bs4nn-digits", *SMALL, "--out", str(folder)]) == 0
-    return folder
 
 
 def result(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -144,7 +137,9 @@ def test_pack_again_gives_the_same_bytes(
     assert (tmp_path / "m.bitspike").read_bytes() == (run / "model.bitspike").read_bytes()
     assert packed["bytes"] == (tmp_path / "m.bitspike").stat().st_size
     assert packed["synapses"] == 64 * 24 + 24 * 10
-    assert "no folder" in complaint(capsys, "pack", str(run), "-o", str(tmp_path / "absent" / "m.bitspike"))
+    assert "not a folder" in complaint(
+        capsys, "pack", str(run), "-o", str(tmp_path / "absent" / "m.bitspike")
+    )
 
 
 def test_report_is_written_where_it_says(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,6 +204,25 @@ def test_resuming_a_finished_run_changes_nothing(run: Path, capsys: pytest.Captu
     again = result(capsys, "train", "--resume", str(run))
     assert again["run"] == str(run)
     assert (run / "model.bitspike").read_bytes() == before
+
+
+def test_more_epochs_and_other_settings_go_on_with_a_finished_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "copy")
+    before = (folder / "experiment.json").read_bytes(), (folder / "manifest.json").read_bytes()
+    said = complaint(capsys, "train", "--resume", str(folder), "--optimizer.lr", "0.001")
+    assert "is finished, without optimizer.lr changed; raise training.epochs too" in said
+    said = complaint(capsys, "train", "--resume", str(folder), "--seed", "4", "--training.epochs", "7")
+    assert "seed cannot change while a run goes on; start another run" in said
+    assert before == ((folder / "experiment.json").read_bytes(), (folder / "manifest.json").read_bytes())
+    longer = ("--training.epochs", "7", "--optimizer.lr", "0.001")
+    assert result(capsys, "train", "--resume", str(folder), *longer)["run"] == str(folder)
+    experiment = json.loads((folder / "experiment.json").read_text())
+    assert (experiment["training"]["epochs"], experiment["optimizer"]["lr"]) == (7, 0.001)
+    told = json.loads((folder / "manifest.json").read_text())["resumed"][-1]
+    assert told["changes"]["training.epochs"] == [6, 7]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 7
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")

@@ -15,22 +15,13 @@ from sklearn.metrics import roc_auc_score
 import bitspike
 from bitspike.cli import main
 from bitspike.data import load, write_idx
-from bitspike.deploy.load import PackedModel
+from bitspike.deploy.model import Model
 from bitspike.deploy.pack import save, with_conformal
 from bitspike.metrics import mutual_information
-from bitspike.packed.committee import CommitteeModel
+from bitspike.packed.committee import CommitteePacked
+from bitspike.packed.contents import Contents
 from bitspike.packed.file import read, write
-from bitspike.packed.first_spike.network import FirstSpikePackedLayer
-
-SMALL = ("--network.hidden", "24", "--training.epochs", "6", "--seed=3")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small finished run."""
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    assert main(["train", "bs4nn-digits", *SMALL, "--out", str(folder)]) == 0
-    return folder
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 
 
 def as_idx(folder: Path, images: np.ndarray[Any, Any]) -> None:
@@ -189,11 +180,13 @@ def test_a_packed_committee_is_judged_by_its_disagreement(
     first, digits = bitspike.load(run / "model.bitspike"), load("digits")
     layers = first.network.layers
     turned = FirstSpikePackedLayer.binary(
-        np.roll(layers[0].dense(), 64 // 2, axis=0) > 0, layers[0].thresholds
+        np.roll(layers[0].weights.dense(), 64 // 2, axis=0) > 0, layers[0].thresholds
     )
     network = dataclasses.replace(first.network, layers=(turned, *layers[1:]))
-    second = PackedModel(dataclasses.replace(first.contents, network=network))
-    committee = CommitteeModel([first, second], temperature=0.8, recipe="bs4nn-digits")
+    second = dataclasses.replace(first.contents, network=network)
+    packed = CommitteePacked((first.contents, second))
+    shape, classes = first.contents.input_shape, first.classes
+    committee = Model(Contents(packed, shape, classes, temperature=0.8, recipe="bs4nn-digits"))
     save(committee, tmp_path / "plain")
     save(with_conformal(committee, ((0.05, 0.9), (0.1, 0.7))), tmp_path / "two")
     strange = 255 - digits.test_inputs

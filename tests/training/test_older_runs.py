@@ -65,19 +65,17 @@ def test_there_is_a_run_of_every_rule() -> None:
     assert len(UNFINISHED) == 4
 
 
-def alike(found: Any, stored: Any, exact: bool, where: str = "") -> None:
-    """All that is stored was found again, bit for bit, or nearly."""
+def alike(found: Any, stored: Any, where: str = "") -> None:
+    """All that is stored was found again, bit for bit; there may be more."""
     if isinstance(stored, dict):
         for name, value in stored.items():
-            alike(found[name], value, exact, f"{where}.{name}")
+            alike(found[name], value, f"{where}.{name}")
     elif isinstance(stored, list):
         assert len(found) == len(stored), where
         for index, value in enumerate(stored):
-            alike(found[index], value, exact, f"{where}[{index}]")
+            alike(found[index], value, f"{where}[{index}]")
     else:
-        assert found == (
-            stored if exact or not isinstance(stored, float) else pytest.approx(stored, rel=1e-5)
-        ), where
+        assert found == stored, where
 
 
 @pytest.mark.parametrize("older", NAMES, indirect=True)
@@ -97,9 +95,9 @@ def test_a_finished_run_loads_and_decides_as_it_did(older: Path) -> None:
 @pytest.mark.parametrize("older", NAMES, indirect=True)
 def test_a_finished_run_is_evaluated_packed_and_reported(older: Path) -> None:
     stored = json.loads((older / "evaluation.json").read_text())
-    trained, packed = evaluate(older, reference=True, verify=True), evaluate(older)
+    found = evaluate(older, verify=True)  # packed and trained networks decide alike
     for name in ("accuracy", "silent", "decision_time", "spikes", "synops", "n"):
-        assert trained[name] == packed[name] == stored[name], name
+        assert found[name] == stored[name], name
     before = (older / "model.bitspike").read_bytes()
     pack(older)
     assert (older / "model.bitspike").read_bytes() == before
@@ -148,15 +146,26 @@ def test_an_interrupted_run_goes_on_as_it_would_have_then(unfinished: Path) -> N
     assert RunFolder(unfinished).read_json("manifest.json")["resumed"][0]["after_epoch"] == epoch
     old, new = (RunFolder(folder).metrics() for folder in (source, unfinished))
     assert [line["epoch"] for line in new] == [line["epoch"] for line in old]
+    if exact:
+        same_as_then(unfinished, source, result.evaluation)
+    # It was finished by this version, so it can be trained on.
+    length = 5 if unfinished.name == "bisnn" else 1  # tasks share the epochs evenly
+    epochs = result.experiment.training.epochs + length
+    resume(unfinished, progress=False, changes={"training.epochs": epochs, "optimizer.lr": 1e-3})
+    assert load_checkpoint(unfinished / "checkpoint.safetensors").epoch == epochs
+    assert RunFolder(unfinished).experiment().optimizer.lr == 1e-3
+
+
+def same_as_then(unfinished: Path, source: Path, evaluation: dict[str, Any]) -> None:
+    """The run ended in the bits in which it ended in 0.1.0."""
+    old, new = (RunFolder(folder).metrics() for folder in (source, unfinished))
     clocks = {"seconds", "images_per_second"}
-    if not exact:
-        return
     for before, after in zip(old, new, strict=True):
         assert {k: v for k, v in after.items() if k not in clocks} == {
             k: v for k, v in before.items() if k not in clocks
         }
     stored = json.loads((source / "evaluation.json").read_text())
-    alike(result.evaluation, stored, exact=True)
+    alike(evaluation, stored)
     ended, whole = (load_checkpoint(folder / "checkpoint.safetensors") for folder in (unfinished, source))
     assert (ended.best_epoch, ended.best_score) == (whole.best_epoch, whole.best_score)
     for part in ("best", "final"):
@@ -174,13 +183,3 @@ def test_an_interrupted_run_goes_on_as_it_would_have_then(unfinished: Path) -> N
         assert torch.equal(arrays[name], tensor), name
     pack(unfinished)
     assert (unfinished / "model.bitspike").read_bytes() == (source / "model.bitspike").read_bytes()
-
-
-@pytest.mark.parametrize("unfinished", UNFINISHED, indirect=True)
-def test_an_interrupted_run_is_finished_and_trained_on_with_changes(unfinished: Path) -> None:
-    checkpoint = load_checkpoint(unfinished / "checkpoint.safetensors")
-    length = 2 if unfinished.name != "bisnn" else 5  # tasks share the epochs evenly
-    more = resume(unfinished, progress=False).experiment.training.epochs + length
-    result = resume(unfinished, progress=False, changes={"training.epochs": more, "optimizer.lr": 1e-3})
-    assert load_checkpoint(unfinished / "checkpoint.safetensors").epoch == more > checkpoint.epoch
-    assert result.experiment.optimizer.lr == RunFolder(unfinished).experiment().optimizer.lr == 1e-3

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bitspike.experiment import Data
 from bitspike.ops.backend import native_available
 from bitspike.recipes import RECIPES
 from bitspike.training import train
@@ -13,7 +14,8 @@ from bitspike.training import train
 @pytest.mark.skipif(not native_available(), reason="the native module was not built")
 @pytest.mark.parametrize("name", ["bs4nn-digits", "s4nn-digits"])
 def test_threads_do_not_change_a_bit(name, tmp_path):
-    experiment = replace(RECIPES[name], training=replace(RECIPES[name].training, epochs=2))
+    recipe = RECIPES[name]
+    experiment = replace(recipe, data=Data(validation=0.6), training=replace(recipe.training, epochs=2))
     before = torch.get_num_threads()
     checkpoints = []
     try:

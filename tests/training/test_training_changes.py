@@ -1,0 +1,321 @@
+"""Settings that change while a run goes on: written down, refused where they would make it another run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bitspike import codec
+from bitspike.coding import FirstSpike, Pixel, Poisson
+from bitspike.contracts import Batch, Progress
+from bitspike.data.augment import Augment
+from bitspike.data.distortion import Distortion
+from bitspike.errors import DataError, UsageError
+from bitspike.experiment import Data, Experiment, Training
+from bitspike.recipes.bnn import bnn_digits
+from bitspike.rules.bisnn import BiSNN
+from bitspike.rules.bnn import BNN, BNNLearner
+from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.rules.hm2bp import HM2BP
+from bitspike.rules.s4nn import S4NN
+from bitspike.settings import IF, LIF, SRM, Optimizer, Weights
+from bitspike.training import RunFolder, load_model, resume, train
+from bitspike.training.checkpoint import load_checkpoint
+
+CONSTANT = replace(bnn_digits.optimizer, schedule="constant")
+
+
+def small(**changes: Any) -> Experiment:
+    base = Experiment(
+        "small",
+        data=Data(validation=0.7),
+        coding=Pixel(),
+        network=IF(hidden=(30,)),
+        rule=BNN(),
+        weights=bnn_digits.weights,
+        optimizer=CONSTANT,
+        training=Training(epochs=3, batch_size=50),
+    )
+    return replace(base, **changes)
+
+
+def cut(experiment: Experiment, folder: Path, epoch: int) -> Path:
+    """A run that was interrupted after so many epochs."""
+    write = RunFolder.append_metrics
+
+    def interrupt(folder: RunFolder, figures: dict[str, Any]) -> None:
+        if figures["epoch"] > epoch:
+            raise KeyboardInterrupt
+        write(folder, figures)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "append_metrics", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(experiment, folder, progress=False)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What must not depend on how a run came to its end."""
+    names = ("checkpoint.safetensors", "evaluation.json", "evaluation.safetensors", "experiment.json")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def last_resumption(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = RunFolder(folder).read_json("manifest.json")["resumed"][-1]
+    return told
+
+
+def test_changes_hold_from_here_on_and_are_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rates = tmp_path / "run", set[float]()
+    step = BNNLearner.step
+
+    def watched(self: BNNLearner, batch: Batch, progress: Progress, noise: torch.Generator) -> Any:
+        report = step(self, batch, progress, noise)
+        rates.add(self.optimiser.param_groups[0]["lr"])
+        return report
+
+    cut(small(), folder, 1)
+    monkeypatch.setattr(BNNLearner, "step", watched)
+    result = resume(folder, progress=False, changes={"optimizer.lr": 1e-4, "training.epochs": 5})
+    expected = small(training=Training(epochs=5, batch_size=50), optimizer=replace(CONSTANT, lr=1e-4))
+    assert result.experiment == RunFolder(folder).experiment() == load_model(folder)[0] == expected
+    assert rates == {1e-4}
+    assert [line["epoch"] for line in RunFolder(folder).metrics()] == [1, 2, 3, 4, 5]
+    told = last_resumption(folder)
+    assert told["after_epoch"] == 1
+    assert told["changes"] == {"optimizer.lr": [CONSTANT.lr, 1e-4], "training.epochs": [3, 5]}
+    again = resume(folder, progress=False)
+    assert again.evaluation == result.evaluation
+    assert "changes" not in last_resumption(folder)
+
+
+def test_changes_before_the_first_checkpoint_are_the_experiment(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "cut", small())
+    resume(tmp_path / "cut", progress=False, changes={"optimizer.lr": 1e-4})
+    train(small(optimizer=replace(CONSTANT, lr=1e-4)), tmp_path / "whole", progress=False)
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert "resumed" not in RunFolder(tmp_path / "cut").read_json("manifest.json")
+
+
+def test_a_part_of_another_class_is_written_down_as_it_is_saved(tmp_path: Path) -> None:
+    folder = cut(small(), tmp_path / "run", 2)
+    resume(folder, progress=False, changes={"augment": Distortion(share="epoch")})
+    before, after = last_resumption(folder)["changes"]["augment"]
+    tree = json.loads(codec.to_json(RunFolder(folder).experiment()))
+    assert (before["kind"], after) == ("Augment", tree["augment"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 2},
+        {"name": "other"},
+        {"data.name": "moons"},
+        {"data.validation": 0.5},
+        {"data.split": 3},
+        {"data": Data("digits", validation=0.25)},
+        {"optimizer.lr": 1e-3, "seed": 2},
+    ],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_makes_it_another_run_is_refused(
+    tmp_path: Path, finished: bool, changes: dict[str, Any]
+) -> None:
+    folder = tmp_path / "run"
+    if finished:
+        RunFolder.create(folder, small())  # refused before anything else is looked at
+    else:
+        cut(small(), folder, 1)
+    before = files(folder)
+    with pytest.raises(UsageError, match="cannot change while a run goes on; start another run"):
+        resume(folder, progress=False, changes=changes)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"optimizer.rate": 1e-3}, r"no setting 'optimizer\.rate'"),
+        ({"optimizer.lr": -1.0}, r"optimizer\.lr"),
+        ({"optimizer.lr": "fast"}, r"optimizer\.lr"),
+        ({"training.epochs": 2.5}, r"training\.epochs"),
+        ({"weights.kind": "real"}, r"weights\.kind"),
+        ({"device": "tpu"}, "device"),
+        ({"network.hidden": (31,)}, "does not fit the experiment's network"),
+        ({"coding": FirstSpike(8)}, "codings"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_written(
+    tmp_path: Path, changes: dict[str, Any], complaint: str
+) -> None:
+    folder = cut(small(), tmp_path / "run", 1)
+    before = files(folder)
+    with pytest.raises((UsageError, DataError), match=complaint):
+        resume(folder, progress=False, changes=changes)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"coding": FirstSpike(8), "rule": FirstSpikeRace(theta_out=4.0, width=4.0, dropout=0.2),
+         "optimizer": Optimizer(lr=0.01, schedule="constant")},
+        {"coding": FirstSpike(8), "rule": S4NN(gamma=1, thresholds=(5.0, 5.0), alpha=1.0, dead_share=0.05),
+         "optimizer": Optimizer("sgd", lr=0.1, schedule="constant")},
+        {"coding": Poisson(20, 1.0), "rule": HM2BP(desired=10.0, margin=1.0, boost=True),
+         "network": LIF(("12",), (8.0, 4.0), tau_m=8.0, tau_s=2.0)},
+        {"coding": Poisson(12, 1.0), "rule": BiSNN(), "network": SRM(("8",), burn_in=4),
+         "weights": Weights("bernoulli"), "optimizer": Optimizer(lr=0.01, schedule="constant")},
+    ],
+    ids=["BNN", "FirstSpikeRace", "S4NN", "HM2BP", "BiSNN"],
+)  # fmt: skip
+def test_a_finished_run_goes_on_by_more_epochs_as_if_it_had_not_ended(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    two, four = Training(epochs=2, batch_size=50), Training(epochs=4, batch_size=50)
+    train(small(training=four, **changes), tmp_path / "whole", progress=False)
+    first = train(small(training=two, **changes), tmp_path / "longer", progress=False)
+    result = resume(tmp_path / "longer", progress=False, changes={"training.epochs": 4})
+    assert results(tmp_path / "longer") == results(tmp_path / "whole")
+    assert last_resumption(tmp_path / "longer")["changes"] == {"training.epochs": [2, 4]}
+    assert first.experiment.training.epochs == 2
+    assert result.experiment.training.epochs == 4
+
+
+def test_a_finished_run_that_goes_on_can_be_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small(training=Training(epochs=6, batch_size=50)), tmp_path / "whole", progress=False)
+    folder = tmp_path / "longer"
+    train(small(), folder, progress=False)
+    write = RunFolder.append_metrics
+
+    def interrupt(folder: RunFolder, figures: dict[str, Any]) -> None:
+        if figures["epoch"] == 5:
+            raise KeyboardInterrupt
+        write(folder, figures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append_metrics", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            resume(folder, progress=False, changes={"training.epochs": 6})
+    with pytest.raises(DataError, match="stopped after epoch 4; resume it first"):
+        load_model(folder)
+    resume(folder, progress=False)
+    assert results(folder) == results(tmp_path / "whole")
+
+
+def test_of_a_finished_run_nothing_else_changes_by_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    result = train(small(), folder, progress=False)
+    before = files(folder)
+    for changes in ({"optimizer.lr": 1e-3}, {"predict.average": "potential"}, {"device": "auto"}):
+        with pytest.raises(
+            UsageError, match=f"finished, without {next(iter(changes))} changed; raise training.epochs"
+        ):
+            resume(folder, progress=False, changes=changes)
+    with pytest.raises(UsageError, match=r"holds 3 epochs; training\.epochs is 2"):
+        resume(folder, progress=False, changes={"training.epochs": 2})
+    assert files(folder) == before
+    same = resume(folder, progress=False, changes={"optimizer.lr": CONSTANT.lr, "training.epochs": 3})
+    assert same.evaluation == result.evaluation
+    assert results(folder) == {name: before[name] for name in results(folder)}
+
+
+def test_fewer_epochs_end_a_run_where_it_is(tmp_path: Path) -> None:
+    two = small(training=Training(epochs=2, batch_size=50))
+    train(two, tmp_path / "whole", progress=False)
+    folder = cut(small(), tmp_path / "cut", 2)
+    resume(folder, progress=False, changes={"training.epochs": 2})
+    assert results(folder) == results(tmp_path / "whole")
+
+
+def test_fewer_epochs_than_the_first_look_at_validation_data(tmp_path: Path) -> None:
+    seldom = small(data=Data(), training=Training(epochs=6, batch_size=50, evaluate_every=4))
+    folder = cut(seldom, tmp_path / "cut", 2)
+    result = resume(folder, progress=False, changes={"training.epochs": 2})
+    assert result.evaluation["best_epoch"] == 2
+    assert 0.5 < result.evaluation["validation_accuracy"] < 1
+
+
+@pytest.mark.parametrize(
+    ("experiment", "changes"),
+    [
+        (small(), {"optimizer.name": "sgd", "optimizer.lr": 0.01}),
+        (small(optimizer=Optimizer("sgd", lr=0.01)), {"optimizer.name": "adam"}),
+        (small(), {"optimizer.schedule": "cosine", "augment": Augment(shift=1), "training.batch_size": 20}),
+        (
+            small(coding=Poisson(12, 1.0), rule=BiSNN(), network=SRM(("8",), burn_in=4), weights=Weights("binary")),
+            {"optimizer.name": "sgd", "optimizer.lr": 0.1},
+        ),
+        (
+            small(
+                coding=Poisson(12, 1.0), rule=BiSNN(), network=SRM(("8",), burn_in=4), weights=Weights("binary"),
+                optimizer=Optimizer("sgd", lr=0.1),
+            ),
+            {"optimizer.name": "adam"},
+        ),
+        (
+            small(
+                coding=Poisson(20, 1.0), rule=HM2BP(desired=10.0, margin=1.0, boost=True),
+                network=LIF(("12",), (8.0, 4.0), tau_m=8.0, tau_s=2.0),
+            ),
+            {"rule.boost": False, "rule.margin": 2.0},
+        ),
+        (
+            small(
+                coding=Poisson(20, 1.0), rule=HM2BP(desired=10.0, margin=1.0),
+                network=LIF(("12",), (8.0, 4.0), tau_m=8.0, tau_s=2.0),
+            ),
+            {"rule.boost": True},
+        ),
+    ],
+    ids=["adam-sgd", "sgd-adam", "schedule", "BiSNN-sgd", "BiSNN-adam", "boost-off", "boost-on"],
+)  # fmt: skip
+def test_learners_take_their_state_back_under_changed_settings(
+    tmp_path: Path, experiment: Experiment, changes: dict[str, Any]
+) -> None:
+    begun = replace(experiment, training=Training(epochs=2, batch_size=200))
+    folder = cut(begun, tmp_path / "run", 1)
+    before = load_checkpoint(RunFolder(folder).checkpoint)
+    result = resume(folder, progress=False, changes=changes)
+    after = load_checkpoint(RunFolder(folder).checkpoint)
+    assert result.experiment == begun.with_changes(changes)
+    assert after.finished
+    assert any(not torch.equal(tensor, before.network[name]) for name, tensor in after.network.items())
+
+
+class Plain(Augment):
+    """A class that its module cannot give back: it is not a dataclass of its own."""
+
+
+def test_what_cannot_be_saved_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*arguments: Any) -> Any:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(BNNLearner, "step", step)
+    complaint = r"test_training_changes:Plain cannot be saved: decorate it with @dataclass\(frozen=True\)"
+    with pytest.raises(UsageError, match=complaint):
+        train(small(augment=Plain()), tmp_path / "run", progress=False)
+    folder = tmp_path / "begun"
+    RunFolder.create(folder, small())
+    with pytest.raises(UsageError, match=complaint):
+        resume(folder, progress=False, changes={"augment": Plain()})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["begun"]
+    assert [entry.name for entry in folder.iterdir()] == ["experiment.json"]
+    assert RunFolder(folder).experiment() == small()
