@@ -1,4 +1,4 @@
-"""A second device for tests: computes on the CPU, but refuses what a GPU would refuse, tensors of two devices in one op.
+"""A second device for tests: computes on the CPU, but refuses what a GPU would refuse, tensors of two devices in an op.
 
 `start()` makes `torch.device("elsewhere")`; it renames a backend of the whole process, so tests call it in a process of
 their own.

@@ -1,4 +1,4 @@
-"""Train one epoch of every rule on the other device; prints, per rule, whether the bits are those of the CPU's reference.
+"""Train an epoch of every rule on the other device; prints, per rule, whether bits are those of the reference.
 
 Run in a process of its own by test_device.py.
 """
