@@ -32,13 +32,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def versions() -> str:
     """What was installed, rivals included."""
-    found = []
+    lines = []
     for name in RIVALS:
         try:
-            found.append(f"{name} {metadata.version(name)}")
+            lines.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join(found)
+            lines.append(f"{name} not installed")
+    return ", ".join(lines)
 
 
 if __name__ == "__main__":
@@ -47,7 +47,7 @@ if __name__ == "__main__":
         HEAD,
         f"{date.today()}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions()}.",
     ]
-    for name, run in BENCHMARKS.items():
-        parts += [f"## {name}", (run.__doc__ or "").strip().split("\n")[0], table(run())]
+    for name, benchmark in BENCHMARKS.items():
+        parts += [f"## {name}", (benchmark.__doc__ or "").strip().split("\n")[0], table(benchmark())]
     PAGE.write_text("\n\n".join(parts) + "\n")
     print(PAGE.read_text())

@@ -16,7 +16,7 @@ from bitspike.errors import UsageError
 from bitspike.estimator import BitspikeClassifier
 
 
-@parametrize_with_checks([BitspikeClassifier(hidden=(32,), epochs=12)])
+@parametrize_with_checks([BitspikeClassifier(hidden=(64,), epochs=12)])
 def test_scikit_learn_contract(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -26,10 +26,10 @@ def test_scikit_learn_contract(estimator: Any, check: Any) -> None:
 def test_learns_iris(weights: Any, encoding: Any) -> None:
     X, y = load_iris(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
-    model = BitspikeClassifier((32,), weights, epochs=60, encoding=encoding, random_state=0).fit(
+    model = BitspikeClassifier((32,), weights, epochs=60, encoding=encoding, random_state=3).fit(
         train, y_train
     )
-    assert model.score(test, y_test) > 0.85
+    assert model.score(test, y_test) > (0.9 if encoding == "population" else 0.85)
 
 
 def test_learns_digits_by_intensity() -> None:
@@ -61,6 +61,16 @@ def test_the_same_seed_gives_the_same_model_and_another_another() -> None:
     )
     assert (first == second).all()
     assert (first != other).any()
+
+
+def test_a_line_for_each_epoch_is_printed_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    X, y = load_iris(return_X_y=True)
+    BitspikeClassifier((8,), epochs=3, random_state=0, verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all(0 <= float(line.split()[-2]) <= 100 for line in lines)
+    BitspikeClassifier((8,), epochs=1, random_state=0).fit(X, y)
+    assert capsys.readouterr().out == ""
 
 
 def test_on_and_off_channels_clip_and_ignore_constants() -> None:

@@ -247,6 +247,24 @@ def test_a_learner_takes_its_state_under_another_step_size(name: str, moons: Dat
     assert 0 < moved[1] < 0.02 * moved[0]
 
 
+def test_another_optimiser_forgets_what_the_first_one_knew(name: str, moons: Dataset) -> None:
+    experiment = CASES[name]
+    other = experiment.with_path("optimizer.name", "sgd" if experiment.optimizer.name == "adam" else "adam")
+    whole = start(experiment, moons)
+    whole.steps(0, 2)
+    saved = whole.learner.state_dict()
+    learner, fresh = (other.rule.learner(copy.deepcopy(whole.network), other) for _ in range(2))
+    learner.load_state_dict(saved)
+    own = learner.state_dict()
+    assert {key for key in own if key.startswith("optimiser.")} == {
+        key for key in fresh.state_dict() if key.startswith("optimiser.")
+    }
+    assert all(torch.equal(own[key], saved[key]) for key in own if not key.startswith("optimiser."))
+    after = Start(learner.network, learner, whole.data, whole.generator)  # type: ignore[attr-defined]
+    after.steps(2, 1)
+    assert all(torch.isfinite(value).all() for value in after.state().values())
+
+
 def latents(network: Network) -> list[Tensor]:
     return [one.tensor.detach() for name, one in network.weights.items() if name.startswith("latents.")]
 
@@ -260,6 +278,8 @@ def test_what_does_not_fit_a_learner_is_refused(name: str, moons: Dataset) -> No
     for key, tensor in state.items():
         with pytest.raises(DataError):
             one.learner.load_state_dict({**state, key: torch.zeros(3, 5, 7, dtype=tensor.dtype)})
+        with pytest.raises(DataError):
+            one.learner.load_state_dict({other: state[other] for other in state if other != key})
     fresh = start(CASES[name], moons, 9)
     fresh.learner.load_state_dict(
         start(CASES[name], moons).learner.state_dict()

@@ -1,4 +1,4 @@
-"""Every benchmark's figures follow from a clock that only counted work moves; dense rivals are the same algorithms."""
+"""Every benchmark's figures: they follow from a clock that only the work done moves, by what each kind of it costs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from bitspike.bench import dense_bisnn, dense_hm2bp
+from bitspike.bench import BENCHMARKS, dense_bisnn, dense_hm2bp
 from bitspike.bench.bisnn import bisnn
 from bitspike.bench.inference import inference, trains
+from bitspike.bench.memory import memory
 from bitspike.bench.spike_trains import convolution, spike_trains
 from bitspike.bench.training import epoch, steps, training
 from bitspike.bench.uncertain import bisnn_inference, committees
@@ -29,8 +30,7 @@ from bitspike.rules.first_spike_race import FirstSpikeRaceLearner
 from bitspike.rules.hm2bp import HM2BPLearner
 from bitspike.rules.s4nn import S4NNLearner
 
-RIVALS = ("snntorch", "spikingjelly", "norse")
-SOURCE = "digits, enlarged"
+RIVALS = ("snntorch", "spikingjelly.activation_based.neuron", "norse.torch")
 
 
 class Work:
@@ -67,11 +67,19 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     return Work(monkeypatch)
 
 
-def columns(rows: list[dict[str, Any]], source: str = SOURCE) -> list[tuple[Any, ...]]:
+def columns(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """The rows without their last column, which says what they were measured on; the back end of names is left out."""
     assert all(row.keys() == rows[0].keys() for row in rows)
-    assert all(str(row["data"]).startswith(source) for row in rows)
+    assert all(str(row["data"]).startswith("digits, enlarged") for row in rows)
     return [(row["system"].split(" (native")[0], *list(row.values())[1:-1]) for row in rows]
+
+
+def test_every_benchmark_is_asserted() -> None:
+    here = {
+        inference, training, steps, epoch, spike_trains, convolution, trains, bisnn_inference, committees, bisnn
+    }  # fmt: skip
+    assert set(BENCHMARKS.values()) == {*here, memory}  # the last one in test_bench_timing.py
+    assert all(function.__doc__ for function in BENCHMARKS.values())
 
 
 def test_inference(work: Work) -> None:
@@ -240,7 +248,7 @@ def test_bisnn_inference(work: Work) -> None:
     work.costs(Model, "decide", lambda model, x, threads: len(x) * (20 if model.one_bit else 50) / threads)
     work.costs(
         SRMNetwork,
-        "decide",
+        "_decide",
         lambda own, x, *_: len(x) * 800 / torch.get_num_threads() * (own.implementation == "reference"),
     )
     rows = bisnn_inference(0.0, 2, n=20, clock=work)

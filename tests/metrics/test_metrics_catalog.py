@@ -10,7 +10,7 @@ import torch
 
 import bitspike.metrics
 from bitspike.cli._terminal import FIGURES, figures
-from bitspike.contracts import Prediction
+from bitspike.prediction import Prediction
 from bitspike.metrics import summarise
 from bitspike.metrics.catalog import CATALOG, catalog_table
 

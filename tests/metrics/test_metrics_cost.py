@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitspike.coding import SpikeList
-from bitspike.contracts import Prediction
+from bitspike.prediction import Prediction
 from bitspike.errors import DataError, UsageError
 from bitspike.metrics import (
     Work,

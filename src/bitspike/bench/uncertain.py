@@ -43,7 +43,8 @@ def bisnn_inference(
             f"packed {name} ({model.backend})": does(n, partial(model.decide, pixels, count))
             for name, model in models.items()
         }
-        calls["plain PyTorch, one-bit"] = does(n, partial(plain.decide, coded))
+        # All inputs at once: in the few at a time of `decide`, which spares memory, plain PyTorch is slower.
+        calls["plain PyTorch, one-bit"] = does(n, torch.no_grad()(partial(plain._decide, coded, None)))
         rows += _rows(calls, count, seconds, source, clock)
     return rows
 

@@ -21,14 +21,14 @@ def bench(name: tyro.conf.Positional[str | None] = None) -> dict[str, Any]:
     from bitspike.bench import BENCHMARKS
 
     if name is None:
-        lines = {known: (function.__doc__ or "").split("\n")[0] for known, function in BENCHMARKS.items()}
+        lines = {title: (benchmark.__doc__ or "").split("\n")[0] for title, benchmark in BENCHMARKS.items()}
         return {"benchmarks": lines}
     if name != "all" and name not in BENCHMARKS:
         raise UsageError(
             f"there is no benchmark {name!r}{nearest(name, BENCHMARKS)}; bitspike bench lists them"
         )
     chosen = BENCHMARKS if name == "all" else {name: BENCHMARKS[name]}
-    return {"results": {known: measure() for known, measure in chosen.items()}}
+    return {"results": {title: benchmark() for title, benchmark in chosen.items()}}
 
 
 def command(arguments: list[str]) -> Command:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bitspike.networks.base import Network
 
 PREFIX = "optimiser."
+MOMENTS = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "sgd": set[str]()}
 
 
 class GradientLearner(Learner):
@@ -51,19 +52,28 @@ class GradientLearner(Learner):
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over what the optimiser knew; step sizes and the rest are those of the present settings."""
+        """Take over what the optimiser knew; step sizes and the rest are those of the present settings.
+
+        An optimiser of another name forgets it.
+        """
         found: dict[int, dict[str, Tensor]] = {}
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         for full, tensor in state.items():
             index, _, name = full.removeprefix(PREFIX).partition(".")
-            if not full.startswith(PREFIX) or not index.isdigit() or int(index) >= len(parameters):
+            if not full.startswith(PREFIX) or not index.isdecimal() or int(index) >= len(parameters):
                 raise DataError(f"{full!r} is not of this optimiser")
             shape = parameters[int(index)].shape
             if not tensor.dtype.is_floating_point or tensor.shape not in ((), shape):
                 raise DataError(f"{full!r} is {tuple(tensor.shape)}, the parameter {tuple(shape)}")
             found.setdefault(int(index), {})[name] = tensor.clone()
+        names = MOMENTS[self.settings.name]
+        for place, values in found.items():
+            if names and values.keys() != names:
+                raise DataError(f"{PREFIX}{place} holds {sorted(values)}; expected {sorted(names)}")
         known = self.optimiser.state_dict()
         try:
-            self.optimiser.load_state_dict({"state": found, "param_groups": known["param_groups"]})
+            self.optimiser.load_state_dict(
+                {"state": found if names else {}, "param_groups": known["param_groups"]}
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the optimiser's state does not fit ({error})") from error
