@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from bitspike.contracts import Prediction
 from bitspike.metrics import summarise
+from bitspike.prediction import Prediction
 
 N_STEPS, N_INPUTS, N_HIDDEN, N_CLASSES = 64, 64, 40, 10
 

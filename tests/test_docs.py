@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ def test_every_verb_and_recipe_named_exists(page):
             assert verb in VERBS, verb
             if verb == "train" and argument and not argument.startswith("-"):
                 assert argument in RECIPES, argument
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES[1:] if "```python" in page.read_text()],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_the_python_of_docs_runs(page, tmp_path, monkeypatch):
+    """The blocks of a page one after the other, in a module of their own and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("page_of_docs")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M):
+        exec(compile(block, str(page), "exec"), module.__dict__)
 
 
 def test_the_python_of_readme_runs(tmp_path):

@@ -7,24 +7,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bitspike.training.deciding import calibrate, decider
 from safetensors.numpy import load_file
 from test_report_page import _Structure
 from test_report_table import cells
 
 from bitspike.coding import Poisson
-from bitspike.contracts import Batch, Prediction, Task
+from bitspike.contracts import Batch, Task
 from bitspike.data import load, split
 from bitspike.data.synthetic import moons_points, regression_points
 from bitspike.experiment import Training
 from bitspike.metrics import expected_calibration_error
 from bitspike.metrics.quality import N_BINS
+from bitspike.networks.base import Network
+from bitspike.networks.committee import deciding
+from bitspike.prediction import Prediction
 from bitspike.recipes.bisnn import bayes_bisnn_moons, bayes_bisnn_regression, st_bisnn_moons
 from bitspike.report import results_table, write_report
 from bitspike.report.headline import headline
 from bitspike.report.record import read_record
-from bitspike.settings import SRM, Predict
-from bitspike.training.evaluate import encode, evaluate
+from bitspike.settings import SRM, Predict, Weights
+from bitspike.training.encode import encode
+from bitspike.training.evaluate import Evaluated, evaluate
 from bitspike.training.run_folder import RunFolder
 from bitspike.training.surface import FAR, distance, surface
 
@@ -42,16 +45,18 @@ def finished(folder, experiment):
     where = RunFolder.create(folder, experiment)
     dataset = load(experiment.data.name)
     parts = split(dataset, experiment.data.validation, experiment.split_seed)
-    sample = encode(experiment, parts.train_inputs)
+    sample = encode(experiment.coding, parts.train_inputs)
     noise = torch.Generator().manual_seed(3)
     task = Task(sample, dataset.n_outputs, dataset.shape, len(sample))
-    posterior, _ = experiment.rule.init(experiment, task, noise)
-    validation = Batch(encode(experiment, parts.validation_inputs), torch.tensor(parts.validation_labels))
-    model = decider(experiment.predict, posterior, noise)
-    calibrate(experiment.rule, model, validation, 0.05, noise)
-    test = parts.test_inputs, torch.tensor(parts.test_labels)
+    posterior = experiment.rule.build(experiment, task, noise)
+    coded = encode(experiment.coding, parts.validation_inputs)
+    validation = Batch(coded, torch.tensor(parts.validation_labels))
+    network = deciding(posterior, experiment.predict, noise)
+    network.finish(validation, 0.05, noise)
     drawn_from = posterior if experiment.weights.kind == "bernoulli" else None
-    where.write_json("evaluation.json", evaluate(experiment, model, *test, where, validation, drawn_from))
+    test = parts.test_inputs, torch.tensor(parts.test_labels)
+    evaluated = Evaluated(*test, validation, drawn_from, dataset)
+    where.write_json("evaluation.json", evaluate(experiment, network, evaluated, where))
     return folder
 
 
@@ -107,10 +112,18 @@ def test_confidence_far_from_the_data_is_that_of_the_surface(moons):
     assert 0 <= information.min() < information.max() <= np.log(2)
 
 
-class _ByFirstCoordinate:
+class _ByFirstCoordinate(Network):
     """Takes for the probability of class 1 how far along the units of the first coordinate the strongest one lies."""
 
-    def predict(self, model, inputs, generator):
+    system, decides, layers = "fake", "once", ()
+
+    def __init__(self):
+        super().__init__(Poisson(8), 2, Weights("real"), "reference")
+
+    def packed(self):
+        raise AssertionError
+
+    def _decide(self, inputs, generator):
         p = inputs[:, 0].argmax(1).double() / 9
         nothing = torch.zeros(len(p), dtype=torch.int64)
         probabilities = torch.stack([1 - p, p], 1)
@@ -122,8 +135,8 @@ class _ByFirstCoordinate:
 
 
 def test_the_surface_stands_upright():
-    noise = torch.Generator()
-    _, arrays = surface(_ByFirstCoordinate(), torch.from_numpy, {"network": torch.nn.Identity()}, noise)
+    networks = {"network": _ByFirstCoordinate()}
+    _, arrays = surface(load("moons").plane, torch.from_numpy, networks, torch.Generator())
     values = arrays["surface_network"]
     assert (values == values[:1]).all()
     assert values[0, 0] == 0

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bitspike.weights import Weights
 from safetensors.numpy import load_file
 from test_report_page import _Structure
 
@@ -15,16 +14,17 @@ from bitspike.coding import Direct, EventBins, Poisson, SpikeList
 from bitspike.contracts import Task
 from bitspike.data.recordings import EVENT, Audio, Events
 from bitspike.experiment import Experiment
-from bitspike.metrics.spikes import train_work
 from bitspike.networks.lif import LIFNetwork
+from bitspike.networks.trains import SHOWN
 from bitspike.ops.operators import Dense
+from bitspike.packed.operations import Operations, of_window
 from bitspike.report import write_report
 from bitspike.report.headline import headline
 from bitspike.report.record import read_record
 from bitspike.rules.hm2bp import HM2BP
-from bitspike.settings import LIF
-from bitspike.training.evaluate import encode, evaluate
-from bitspike.training.examples import SHOWN
+from bitspike.settings import LIF, Weights
+from bitspike.training.encode import encode
+from bitspike.training.evaluate import Evaluated, evaluate
 from bitspike.training.run_folder import RunFolder
 
 N, N_STEPS = 30, 24
@@ -72,14 +72,14 @@ def run(folder, case: str, kind: str = "real"):
     """An evaluated run without training: its experiment, network, coded inputs and folder."""
     coding, network, make = CASES[case]
     made, asked = make(), experiment(coding, network, kind)
-    inputs = encode(asked, made)
+    inputs = encode(asked.coding, made)
     shape = () if isinstance(made, Audio) else tuple(made.shape[1:])
-    model, _ = asked.rule.init(asked, Task(inputs, 10, shape, N), torch.Generator().manual_seed(1))
+    model = asked.rule.build(asked, Task(inputs, 10, shape, N), torch.Generator().manual_seed(1))
     assert isinstance(model, LIFNetwork)
     model.snap()
     where = RunFolder.create(folder, asked)
     labels = torch.arange(N) % 10
-    where.write_json("evaluation.json", evaluate(asked, model, made, labels, where))
+    where.write_json("evaluation.json", evaluate(asked, model, Evaluated(made, labels), where))
     return asked, model, inputs, where
 
 
@@ -151,10 +151,10 @@ def _chosen(labels: np.ndarray) -> list[int]:
 
 
 def test_work_of_direct_input_counts_products_once_and_updates_per_step():
-    dark = torch.tensor([[0, 255, 3], [0, 0, 0]], dtype=torch.uint8)
-    work = train_work((Dense(3, 5), Dense(5, 2)), 50, dark)
-    assert work == {"input_macs": 5.0, "neuron_updates": 350.0}
-    assert train_work((Dense(3, 5),), 50) == {"input_macs": 0.0, "neuron_updates": 250.0}
+    dark = np.array([[0, 255, 3], [0, 0, 0]], np.uint8)
+    work = of_window((Dense(3, 5), Dense(5, 2)), 50, dark)
+    assert work == Operations(input_macs=5.0, neuron_updates=350.0)
+    assert of_window((Dense(3, 5),), 50) == Operations(input_macs=0.0, neuron_updates=250.0)
 
 
 def test_synops_and_headline_of_direct_input(tmp_path):

@@ -5,16 +5,13 @@ Networks of spike trains decide at the end of the window, so all their spikes co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bitspike.errors import DataError
 from bitspike.metrics._checks import require_samples
-from bitspike.ops.operators import Operator
 from bitspike.prediction import Prediction
 
 
@@ -39,18 +36,6 @@ def spike_cost(prediction: Prediction) -> SpikeCost:
         silent=_mean(prediction.silent),
         ties=_mean(prediction.tied.sum(dim=1) > 1),
     )
-
-
-def train_work(operators: Sequence[Operator], n_steps: int, images: Any = None) -> dict[str, float]:
-    """`input_macs` and `neuron_updates` of a network of spike trains, as `summarise` takes them.
-
-    `images` (n, pixels): those that enter as a constant current; None where the input spikes.
-    """
-    macs = 0.0
-    if images is not None:
-        active = (torch.as_tensor(images) > 0).double().mean(0)
-        macs = float(active @ torch.from_numpy(operators[0].fan_out()).double())
-    return {"input_macs": macs, "neuron_updates": float(n_steps * sum(op.n_out for op in operators))}
 
 
 @dataclass(frozen=True)
