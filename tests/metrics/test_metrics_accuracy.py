@@ -4,10 +4,10 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from bitspike.prediction import Prediction
 from bitspike.errors import DataError
 from bitspike.metrics import accuracy, accuracy_tie_optimistic, bootstrap_interval, spike_cost, summarise
 from bitspike.metrics.spikes import accuracy_over_time
+from bitspike.prediction import Prediction
 
 
 def prediction() -> Prediction:

@@ -10,9 +10,9 @@ import torch
 
 import bitspike.metrics
 from bitspike.cli._terminal import FIGURES, figures
-from bitspike.prediction import Prediction
 from bitspike.metrics import summarise
 from bitspike.metrics.catalog import CATALOG, catalog_table
+from bitspike.prediction import Prediction
 
 METRICS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitspike.coding import SpikeList
-from bitspike.prediction import Prediction
 from bitspike.errors import DataError, UsageError
 from bitspike.metrics import (
     Work,
@@ -22,6 +21,7 @@ from bitspike.metrics import (
     model_bytes,
 )
 from bitspike.metrics.energy import n_synapses
+from bitspike.prediction import Prediction
 
 
 def test_energy_of_one_operation_by_hand():
