@@ -170,19 +170,19 @@ def test_load_from_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(("pixels", "n"), [(128, 2), (26, 1), (34, 0), (28, 0)])
 def test_predict_takes_recordings_of_the_models_camera(tmp_path: Path, pixels: int, n: int) -> None:
     """What `bitspike predict` reads for a model of so many pixels."""
-    model: Any = SimpleNamespace(coding="events", input_shape=(2, pixels, pixels))
+    model: Any = SimpleNamespace(network=SimpleNamespace(takes="events"), input_shape=(2, pixels, pixels))
     (tmp_path / "one.aedat").write_bytes(HEADER + event(0, 1, 1) + event(9, 70, 70))
     (tmp_path / "one.bin").write_bytes(bytes([1, 2, 128, 0, 9]))
     if n:
         read = _read(model, tmp_path / "one.aedat")
         assert (read.sensor, len(read.values)) == ((pixels, pixels), n)
     else:
-        with pytest.raises(DataError, match=f"128 x 128 pixels, the model wants {pixels} x {pixels}"):
+        with pytest.raises(DataError, match=f"128 x 128 pixels, the model needs {pixels} x {pixels}"):
             _read(model, tmp_path / "one.aedat")
     if pixels == 34:
         assert _read(model, tmp_path / "one.bin").values.tolist() == [(9, 1, 2, True)]
     else:
-        with pytest.raises(DataError, match="34 x 34 pixels, the model wants"):
+        with pytest.raises(DataError, match="34 x 34 pixels, the model needs"):
             _read(model, tmp_path / "one.bin")
 
 

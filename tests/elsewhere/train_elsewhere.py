@@ -1,6 +1,6 @@
 """Train an epoch of every rule on the other device; prints, per rule, whether bits are those of the reference.
 
-Run in a process of its own by test_device.py.
+Run in a process of its own by test_elsewhere.py.
 """
 
 from __future__ import annotations

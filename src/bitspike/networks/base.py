@@ -18,7 +18,7 @@ from bitspike.errors import UsageError
 from bitspike.metrics.calibration import fit_temperature
 from bitspike.networks.inputs import chunks, to_device
 from bitspike.ops import backend as backends
-from bitspike.ops.operators import Operator
+from bitspike.ops.operators import Dense, Operator
 from bitspike.packed.base import Packed
 from bitspike.packed.contents import Contents
 from bitspike.packed.operations import Operations
@@ -49,6 +49,16 @@ class LayerFacts:
     synapses: int = 0
     operator: Operator | None = None
     threshold: float | None = None
+
+
+def dense_layers(operators: Sequence[Dense]) -> tuple[LayerFacts, ...]:
+    """The input, hidden layers by their widths, the output."""
+    names = [*(str(op.n_out) for op in operators[:-1]), "output"]
+    above = (
+        LayerFacts(name, op.n_out, op.n_in * op.n_out, op.n_in * op.n_out, op)
+        for name, op in zip(names, operators, strict=True)
+    )
+    return (LayerFacts("input", operators[0].n_in), *above)
 
 
 class Network(nn.Module):

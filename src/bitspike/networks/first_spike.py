@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bitspike.contracts import Batch, Coding
 from bitspike.errors import BackendError
 from bitspike.networks.anytime import check_times, first_spike_probabilities
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import Decides, LayerFacts, Network, dense_layers
 from bitspike.networks.decision import (
     Readout,
     best_operating,
@@ -202,12 +202,7 @@ class FirstSpikeNetwork(Network):
     @property
     def layers(self) -> tuple[LayerFacts, ...]:
         """The input, hidden layers by their widths, the output."""
-        names = [*(str(op.n_out) for op in self.operators[:-1]), "output"]
-        above = (
-            LayerFacts(name, op.n_out, op.n_in * op.n_out, op.n_in * op.n_out, op)
-            for name, op in zip(names, self.operators, strict=True)
-        )
-        return (LayerFacts("input", self.operators[0].n_in), *above)
+        return dense_layers(self.operators)
 
     @torch.no_grad()
     def decide(self, inputs: Any, generator: torch.Generator | None = None) -> Prediction:

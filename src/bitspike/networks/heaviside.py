@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bitspike.contracts import Coding
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import Decides, LayerFacts, Network, dense_layers
 from bitspike.ops.operators import Dense
 from bitspike.packed.heaviside import HeavisidePacked, from_weights
 from bitspike.prediction import Prediction
@@ -121,12 +121,7 @@ class HeavisideNetwork(Network):
     @property
     def layers(self) -> tuple[LayerFacts, ...]:
         """The input, hidden layers by their widths, the output."""
-        names = [*(str(op.n_out) for op in self.operators[:-1]), "output"]
-        above = (
-            LayerFacts(name, op.n_out, op.n_in * op.n_out, op.n_in * op.n_out, op)
-            for name, op in zip(names, self.operators, strict=True)
-        )
-        return (LayerFacts("input", self.operators[0].n_in), *above)
+        return dense_layers(self.operators)
 
     def packed(self) -> HeavisidePacked:
         """The integer network: a hidden unit is 1 where U > floor(threshold), the output's potential is U itself."""
