@@ -25,7 +25,7 @@ from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
 from bitspike.settings import IF, LIF, SRM, Optimizer, Weights
-from bitspike.training import RunFolder, load_model, resume, train
+from bitspike.training import RunFolder, load_model, load_snapshots, resume, train
 from bitspike.training.checkpoint import load_checkpoint
 
 CONSTANT = replace(bnn_digits.optimizer, schedule="constant")
@@ -217,6 +217,18 @@ def test_a_finished_run_that_goes_on_can_be_interrupted(
         load_model(folder)
     resume(folder, progress=False)
     assert results(folder) == results(tmp_path / "whole")
+
+
+def test_snapshots_are_those_of_the_last_epochs(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(small(training=Training(epochs=2, batch_size=50, keep=2)), folder, progress=False)
+    resume(folder, progress=False, changes={"training.epochs": 4})
+    assert len(list(folder.glob("snapshot-*"))) == 4
+    _, networks = load_snapshots(folder)
+    states = [load_checkpoint(RunFolder(folder).snapshot(epoch)).network for epoch in (3, 4)]
+    assert len(networks) == 2
+    for network, state in zip(networks, states, strict=True):
+        assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in state.items())
 
 
 def test_of_a_finished_run_nothing_else_changes_by_itself(tmp_path: Path) -> None:
