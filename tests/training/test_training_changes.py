@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
 from bitspike.settings import IF, LIF, SRM, Optimizer, Weights
-from bitspike.training import RunFolder, load_model, resume, train
+from bitspike.training import RunFolder, load_model, load_snapshots, resume, train
 from bitspike.training.checkpoint import load_checkpoint
 
 CONSTANT = replace(bnn_digits.optimizer, schedule="constant")
@@ -60,6 +61,18 @@ def cut(experiment: Experiment, folder: Path, epoch: int) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small()`, interrupted after an epoch; not to be touched."""
+    return cut(small(), tmp_path_factory.mktemp("runs") / "interrupted", 1)
+
+
+@pytest.fixture
+def begun(interrupted: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(interrupted, tmp_path / "run"))
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
 
@@ -75,10 +88,8 @@ def last_resumption(folder: Path) -> dict[str, Any]:
     return told
 
 
-def test_changes_hold_from_here_on_and_are_written_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, rates = tmp_path / "run", set[float]()
+def test_changes_hold_from_here_on_and_are_written_down(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rates = begun, set[float]()
     step = BNNLearner.step
 
     def watched(self: BNNLearner, batch: Batch, progress: Progress, noise: torch.Generator) -> Any:
@@ -86,7 +97,6 @@ def test_changes_hold_from_here_on_and_are_written_down(
         rates.add(self.optimiser.param_groups[0]["lr"])
         return report
 
-    cut(small(), folder, 1)
     monkeypatch.setattr(BNNLearner, "step", watched)
     result = resume(folder, progress=False, changes={"optimizer.lr": 1e-4, "training.epochs": 5})
     expected = small(training=Training(epochs=5, batch_size=50), optimizer=replace(CONSTANT, lr=1e-4))
@@ -109,8 +119,8 @@ def test_changes_before_the_first_checkpoint_are_the_experiment(tmp_path: Path) 
     assert "resumed" not in RunFolder(tmp_path / "cut").read_json("manifest.json")
 
 
-def test_a_part_of_another_class_is_written_down_as_it_is_saved(tmp_path: Path) -> None:
-    folder = cut(small(), tmp_path / "run", 2)
+def test_a_part_of_another_class_is_written_down_as_it_is_saved(begun: Path) -> None:
+    folder = begun
     resume(folder, progress=False, changes={"augment": Distortion(share="epoch")})
     before, after = last_resumption(folder)["changes"]["augment"]
     tree = json.loads(codec.to_json(RunFolder(folder).experiment()))
@@ -129,19 +139,11 @@ def test_a_part_of_another_class_is_written_down_as_it_is_saved(tmp_path: Path) 
         {"optimizer.lr": 1e-3, "seed": 2},
     ],
 )
-@pytest.mark.parametrize("finished", [False, True])
-def test_what_makes_it_another_run_is_refused(
-    tmp_path: Path, finished: bool, changes: dict[str, Any]
-) -> None:
-    folder = tmp_path / "run"
-    if finished:
-        RunFolder.create(folder, small())  # refused before anything else is looked at
-    else:
-        cut(small(), folder, 1)
-    before = files(folder)
+def test_what_makes_it_another_run_is_refused(begun: Path, changes: dict[str, Any]) -> None:
+    before = files(begun)
     with pytest.raises(UsageError, match="cannot change while a run goes on; start another run"):
-        resume(folder, progress=False, changes=changes)
-    assert files(folder) == before
+        resume(begun, progress=False, changes=changes)
+    assert files(begun) == before
 
 
 @pytest.mark.parametrize(
@@ -158,13 +160,12 @@ def test_what_makes_it_another_run_is_refused(
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_written(
-    tmp_path: Path, changes: dict[str, Any], complaint: str
+    begun: Path, changes: dict[str, Any], complaint: str
 ) -> None:
-    folder = cut(small(), tmp_path / "run", 1)
-    before = files(folder)
+    before = files(begun)
     with pytest.raises((UsageError, DataError), match=complaint):
-        resume(folder, progress=False, changes=changes)
-    assert files(folder) == before
+        resume(begun, progress=False, changes=changes)
+    assert files(begun) == before
 
 
 @pytest.mark.parametrize(
@@ -218,10 +219,24 @@ def test_a_finished_run_that_goes_on_can_be_interrupted(
     assert results(folder) == results(tmp_path / "whole")
 
 
+def test_snapshots_are_those_of_the_last_epochs(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(small(training=Training(epochs=2, batch_size=50, keep=2)), folder, progress=False)
+    resume(folder, progress=False, changes={"training.epochs": 4})
+    assert len(list(folder.glob("snapshot-*"))) == 4
+    _, networks = load_snapshots(folder)
+    states = [load_checkpoint(RunFolder(folder).snapshot(epoch)).network for epoch in (3, 4)]
+    assert len(networks) == 2
+    for network, state in zip(networks, states, strict=True):
+        assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in state.items())
+
+
 def test_of_a_finished_run_nothing_else_changes_by_itself(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     result = train(small(), folder, progress=False)
     before = files(folder)
+    with pytest.raises(UsageError, match="seed cannot change while a run goes on"):
+        resume(folder, progress=False, changes={"seed": 2, "training.epochs": 5})
     for changes in ({"optimizer.lr": 1e-3}, {"predict.average": "potential"}, {"device": "auto"}):
         with pytest.raises(
             UsageError, match=f"finished, without {next(iter(changes))} changed; raise training.epochs"

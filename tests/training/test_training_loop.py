@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from bitspike import codec, errors
+from bitspike.cli import main
 from bitspike.coding import FirstSpike, Pixel, Poisson
 from bitspike.contracts import Batch, Progress
 from bitspike.data.augment import Augment
@@ -43,14 +44,9 @@ TRAIN = """
 import sys
 from pathlib import Path
 from bitspike import codec
-from bitspike.training import resume, train
-torch_threads, experiment, folder = sys.argv[1:]
-import torch
-torch.set_num_threads(int(torch_threads))
-if experiment:
-    train(codec.from_json(Path(experiment).read_text()), folder)
-else:
-    resume(folder)
+from bitspike.training import train
+experiment, folder = sys.argv[1:]
+train(codec.from_json(Path(experiment).read_text()), folder)
 """
 
 
@@ -217,10 +213,11 @@ def test_resumed_runs_end_in_the_same_bits(
     assert RunFolder(tmp_path / "cut").read_json("manifest.json")["resumed"][0]["after_epoch"] == when
 
 
-def start(experiment: Path | str, folder: Path, threads: int = 1) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    command = [sys.executable, "-c", TRAIN, str(threads), str(experiment), str(folder)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(*command: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
@@ -231,28 +228,36 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-def test_killed_interrupted_and_resumed_ends_in_the_same_bits(tmp_path: Path) -> None:
-    experiment = small(training=Training(epochs=25, batch_size=20), network=IF(hidden=(60,)))
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
+def test_killed_interrupted_and_resumed_ends_in_the_same_bits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = small(data=Data(validation=0.5), training=Training(epochs=30, batch_size=20))
     asked = tmp_path / "experiment.json"
     asked.write_text(codec.to_json(experiment))
     train(experiment, tmp_path / "whole", progress=False)
     folder = tmp_path / "killed"
-    process = start(asked, folder)
+    process = start("-c", TRAIN, str(asked), str(folder))
     wait_for((folder / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert 1 <= len(RunFolder(folder).metrics()) < 25
+    assert 1 <= len(RunFolder(folder).metrics()) < 30
 
-    process = start("", folder)
+    process = start("-m", "bitspike", "train", "--resume", str(folder))
     lines = len(RunFolder(folder).metrics())
     wait_for(lambda: len(RunFolder(folder).metrics()) > lines + 2, process)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert f"--resume {folder}" in told.decode().replace("\n", "")
-    assert lines <= load_checkpoint(RunFolder(folder).checkpoint).epoch < 25
+    err = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, err
+    assert f"go on with: bitspike train --resume {folder}" in err.replace("\n", "")
+    assert "Traceback" not in err
+    assert lines <= load_checkpoint(RunFolder(folder).checkpoint).epoch < 30
     with pytest.raises(DataError, match="resume it first"):
         load_model(folder)
+    capsys.readouterr()
+    assert main(["pack", str(folder)]) == main(["eval", str(folder), "--reference"]) == 2
+    assert capsys.readouterr().err.count("resume it first") == 2
+    assert main(["eval", str(folder)]) == 2  # there is no model file yet
 
     resume(folder, progress=False)
     assert files(folder) == files(tmp_path / "whole")
