@@ -91,13 +91,13 @@ def test_public_names_are_there() -> None:
 
 
 def test_every_room_stands_in_the_list_of_layers() -> None:
-    """import-linter checks the list (`make imports`); a room that is not in it would go unchecked."""
+    """import-linter checks the list (`make imports`); a folder that is not in it would go unchecked."""
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
     listed = {name for layer in contract["layers"] for name in layer.replace(" ", "").split("|")}
     free = {"bitspike.__init__", "bitspike.__main__"}
-    rooms = {f"bitspike.{path.stem}" for path in SOURCE.iterdir() if path.suffix == ".py"} - free
-    rooms |= {f"bitspike.{path.parent.name}" for path in SOURCE.glob("*/__init__.py")}
-    assert rooms == listed
+    folders = {f"bitspike.{path.stem}" for path in SOURCE.iterdir() if path.suffix == ".py"} - free
+    folders |= {f"bitspike.{path.parent.name}" for path in SOURCE.glob("*/__init__.py")}
+    assert folders == listed
 
 
 def test_nobody_pickles_or_evaluates() -> None:

@@ -36,7 +36,7 @@ template <class Array>
 Learned learned(const Tensors<Array>& t, float prior_value, const float* factor, bool adam) {
     const auto fits = [&](const Maybe<Array>& a) { return !a || a->size() == t.latent.size(); };
     require(fits(t.prior) && fits(t.mean) && fits(t.square), "prior and moments must have the shape of the latents");
-    require(!adam || (t.mean && t.square), "Adam wants the running means of all latents");
+    require(!adam || (t.mean && t.square), "Adam needs the running means of all latents");
     return {t.latent.data(), data(t.prior), prior_value, data(t.mean), data(t.square), factor};
 }
 using WeightTuple = std::tuple<Matrix, Maybe<Matrix>, Maybe<Matrix>, Maybe<Matrix>>;

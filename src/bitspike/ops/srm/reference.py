@@ -210,7 +210,7 @@ def move(
 def _patches(op: Conv, p: Tensor) -> Tensor:
     """What every place of a convolution reads, `(batch, places, fan-in)`: filter rows, columns, channels."""
     if p.shape[1] != op.n_in:
-        raise UsageError(f"inputs have {p.shape[1]} channels; the convolution wants {op.n_in}")
+        raise UsageError(f"inputs have {p.shape[1]} channels; the convolution needs {op.n_in}")
     maps = p.reshape(-1, op.height, op.width, op.channels).permute(0, 3, 1, 2)
     columns = functional.unfold(maps, op.size, padding=op.padding)  # (batch, channels * size^2, places)
     ordered = columns.reshape(len(p), op.channels, op.size * op.size, -1).permute(0, 3, 2, 1)
