@@ -57,7 +57,9 @@ def load_snapshots(folder: Path | str, plugins: Plugins = ()) -> tuple[Experimen
             f"{folder} holds no snapshots; train with --training.keep 5, say, or leave out --snapshots"
         )
     networks = []
-    for file in files[-run.experiment(plugins).training.keep :]:  # a run that was trained on has older ones too
+    for file in files[
+        -run.experiment(plugins).training.keep :
+    ]:  # a run that was trained on has older ones too
         experiment, network, _, _ = _loaded(folder, plugins)
         restore_network(file, network, load_checkpoint(file).network)
         networks.append(network)
