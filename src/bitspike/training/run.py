@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,9 @@ def _train(
         path = place(experiment, out, resume, group.is_first, bool(changes))
         folder = RunFolder(Path(group.tell(str(path))))
         try:
-            return _Run(experiment, folder, dataset, group, progress and group.is_first, changes).result()
+            with ExitStack() as stack:
+                shown = progress and group.is_first
+                return _Run(experiment, folder, dataset, group, shown, changes, stack).result()
         except KeyboardInterrupt:
             if group.is_first:
                 print(f"\nstopped; go on with: bitspike train --resume {folder.quoted}", file=sys.stderr)
@@ -121,14 +124,17 @@ class _Run:
         group: Processes,
         shown: bool,
         changes: dict[str, Any],
+        stack: ExitStack,
     ) -> None:
         self.experiment, self.folder, self.group, self.dataset = experiment, folder, group, dataset
         parts = split(dataset, experiment.data.validation, experiment.split_seed)
         self.test = parts.test_inputs, torch.tensor(parts.test_labels)
         self.trainer = Trainer(experiment, parts, dataset.n_outputs, dataset.shape, group)
         self.final: Network | None = None
-        if group.is_first and not (folder.path / "experiment.json").exists():
-            RunFolder.create(folder.path, experiment)
+        if group.is_first:
+            stack.enter_context(folder.owned())
+            if not (folder.path / "experiment.json").exists():
+                RunFolder.create(folder.path, experiment)
         self._restore(changes)
 
         n_train, n_validation = len(parts.train_inputs), len(parts.validation_inputs)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,11 @@ from bitspike import codec
 from bitspike.errors import DataError, UsageError
 from bitspike.experiment import Experiment
 from bitspike.files import cannot_write, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,32 @@ class RunFolder:
         folder = RunFolder(path)
         folder.write_experiment(experiment)
         return folder
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """The folder belongs to this process until the end; another that owns it raises `UsageError`.
+
+        The operating system forgets the owner when its process ends, however it ends. Systems without `flock` have no
+        owners.
+        """
+        if fcntl is None:
+            yield
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"{self.path}: another process trains this run; wait for its end, stop it, or give another folder"
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
 
     @staticmethod
     def require_free(path: Path) -> None:
