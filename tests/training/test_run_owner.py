@@ -18,7 +18,10 @@ def test_a_folder_that_another_one_owns_is_refused_and_left_alone(tmp_path):
     with RunFolder(result.folder).owned():
         with pytest.raises(UsageError, match="another process trains this run"):
             resume(result.folder, progress=False)
-        with pytest.raises(UsageError, match="another process trains this run"), RunFolder(result.folder).owned():
+        with (
+            pytest.raises(UsageError, match="another process trains this run"),
+            RunFolder(result.folder).owned(),
+        ):
             pass
     assert {path.name: path.read_bytes() for path in result.folder.iterdir()} == before
     assert resume(result.folder, progress=False).evaluation == result.evaluation
