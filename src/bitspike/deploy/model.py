@@ -32,7 +32,8 @@ class Model:
         if isa is not None and backend == "reference":
             raise BackendError(f"instruction set {isa!r} was asked for, but the reference runs in numpy")
         self._made_from = contents, backend, isa
-        self.contents = contents
+        self.contents, self.network = contents, contents.network
+        self._shape, self._regression = contents.input_shape, contents.network.regression
         self._engine = _engine(contents.network, backend, isa)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -41,11 +42,6 @@ class Model:
     def with_contents(self, contents: Contents) -> Model:
         """A model of other contents on the same back end."""
         return Model(contents, *self._made_from[1:])
-
-    @property
-    def network(self) -> Packed:
-        """What decides."""
-        return self.contents.network
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -74,7 +70,7 @@ class Model:
 
     def inputs(self, x: Any) -> Any:
         """What the network takes, from any input above; what it gives is taken once more, so inputs are coded once."""
-        return self.network.inputs(x, self.contents.input_shape)
+        return self.network.inputs(x, self._shape)
 
     def decide(self, x: Any, threads: int | None = None) -> Decisions:
         """The decisions with all that can be known about them."""
@@ -82,9 +78,9 @@ class Model:
 
     def predict(self, x: Any, threads: int | None = None) -> Array:
         """The class of each input, its index in `classes`, int64 `(n,)`; of a regression its value, float32 `(n,)`."""
-        if self.network.regression:
+        if self._regression:
             return self.decide(x, threads).potentials[:, 0]
-        return self._engine.label(self.inputs(x), threads)
+        return self._engine.label(self.network.inputs(x, self._shape), threads)
 
     def predict_proba(self, x: Any, threads: int | None = None) -> Array:
         """softmax(potential / temperature) at the decision, float32 `(n, classes)`."""

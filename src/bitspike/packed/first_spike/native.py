@@ -12,6 +12,8 @@ from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.first_spike.layers import FirstSpikeStack
 from bitspike.packed.weights import Signs
 
+_UINT8, _INT16 = np.dtype(np.uint8), np.dtype(np.int16)  # types take longer to compare with
+
 
 class FirstSpikeEngine(Engine):
     """A network prepared for the native kernels of one instruction set (default: the machine's best).
@@ -31,7 +33,7 @@ class FirstSpikeEngine(Engine):
             else:
                 engine.add_real(np.ascontiguousarray(weights.values), layer.thresholds)
         engine.set_levels(np.ascontiguousarray(time_table(network.n_steps)))
-        self._engine = engine
+        self._images, self._times = engine.run_images, engine.run_times
 
     def decide(self, inputs: Array, threads: int | None = None) -> Decisions:
         """The decisions of `FirstSpikePacked.decide`."""
@@ -46,12 +48,12 @@ class FirstSpikeEngine(Engine):
         return labels
 
     def _run(self, inputs: Array, threads: int | None, *results: Array) -> None:
-        if inputs.ndim != 2 or inputs.shape[1] != self._n_in or inputs.dtype not in (np.uint8, np.int16):
+        kind = inputs.dtype
+        run = self._images if kind == _UINT8 else self._times if kind == _INT16 else None
+        if run is None or inputs.ndim != 2 or inputs.shape[1] != self._n_in:
             raise DataError(
-                f"inputs are {inputs.dtype} {inputs.shape}; expected images uint8 or spike times int16, "
-                f"(n, {self._n_in})"
+                f"inputs are {kind} {inputs.shape}; expected images uint8 or spike times int16, (n, {self._n_in})"
             )
-        run = self._engine.run_images if inputs.dtype == np.uint8 else self._engine.run_times
         if not inputs.flags.c_contiguous:
             inputs = np.ascontiguousarray(inputs)
         bad = run(inputs, thread_count(threads, len(inputs)), *results)
