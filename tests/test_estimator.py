@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -88,3 +89,21 @@ def test_wrong_parameters_are_refused_in_fit(wrong: dict[str, Any]) -> None:
     X, y = load_iris(return_X_y=True)
     with pytest.raises(UsageError):
         BitspikeClassifier(**wrong).fit(X, y)
+
+
+def test_whole_numbers_of_numpy_and_one_width_are_taken():
+    x, y = load_iris(return_X_y=True)
+    for hidden in (8, np.int64(8), np.array([8])):
+        short = BitspikeClassifier(
+            hidden=hidden, epochs=np.int64(2), batch_size=np.int64(16), n_steps=np.int64(8), random_state=0
+        )
+        assert short.fit(x, y).model_.network.layers[0].n_out == 8
+
+
+def test_fit_does_not_mind_that_gradients_are_switched_off():
+    x, y = load_iris(return_X_y=True)
+    expected = BitspikeClassifier(hidden=8, epochs=2, random_state=0).fit(x, y).predict(x)
+    with torch.no_grad():
+        found = BitspikeClassifier(hidden=8, epochs=2, random_state=0).fit(x, y).predict(x)
+        assert not torch.is_grad_enabled()
+    np.testing.assert_array_equal(found, expected)

@@ -25,6 +25,11 @@ class BackendError(BitspikeError, RuntimeError):
     """A back end that was asked for by name but is not there."""
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: what would move the cursor, change colours or turn the text is shown as U+FFFD."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else "\ufffd" for mark in text)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean …?` where a known word is near, else nothing: the end of an error's sentence."""
     import difflib

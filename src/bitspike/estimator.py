@@ -39,7 +39,7 @@ class BitspikeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     (I) and off (255 - I); `"population"` gives it 12 Gaussian receptive fields; `"auto"` takes the population
     up to 16 features. Trained by the first-spike race rule (`bitspike.rules.first_spike_race`).
 
-    Parameters: `hidden` widths of the hidden layers; `weights` "binary" or "real"; `epochs`; `batch_size`;
+    Parameters: `hidden` width, or widths, of the hidden layers; `weights` "binary" or "real"; `epochs`; `batch_size`;
     `lr` the first step size (None: 0.01 binary, 0.004 real); `n_steps` steps an input spike can choose from;
     `random_state` int, RandomState or None; `verbose` 1 prints a line per epoch. After `fit`: `classes_`,
     `n_features_in_`, `model_` (the packed model, which decides in `predict`).
@@ -47,7 +47,7 @@ class BitspikeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        hidden: Sequence[int] = (128,),
+        hidden: int | Sequence[int] = (128,),
         weights: Literal["binary", "real"] = "binary",
         epochs: int = 100,
         batch_size: int = 32,
@@ -125,12 +125,19 @@ class BitspikeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             recipe,
             name="estimator",
             augment=Augment(),
-            coding=FirstSpike(self.n_steps),
-            network=IF(hidden=tuple(int(width) for width in self.hidden)),
+            coding=FirstSpike(_whole(self.n_steps)),
+            network=IF(hidden=tuple(int(width) for width in np.atleast_1d(self.hidden))),
             optimizer=replace(recipe.optimizer, lr=lr),
-            training=Training(epochs=self.epochs, batch_size=self.batch_size, evaluate_every=self.epochs),
+            training=Training(
+                _whole(self.epochs), _whole(self.batch_size), evaluate_every=_whole(self.epochs)
+            ),
             seed=seed,
         )
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers of numpy, such as those of a grid, as Python's; anything else as it is."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bitspike.errors import UsageError
+from bitspike.errors import BackendError, UsageError
 from bitspike.experiment import Training
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.training import RunFolder, resume, train
@@ -31,3 +31,18 @@ def test_of_two_that_begin_in_one_folder_one_is_refused(tmp_path):
     with RunFolder(tmp_path / "run").owned(), pytest.raises(UsageError, match="another process"):
         train(SHORT, tmp_path / "run", progress=False)
     assert train(SHORT, tmp_path / "run", progress=False).folder == tmp_path / "run"
+
+
+def test_names_stay_below_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("../out", "/tmp/out", "a/b", ".hidden"):
+        with pytest.raises(UsageError, match="use no separators"):
+            train(replace(SHORT, name=name), progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackendError):
+        train(replace(SHORT, device="cuda:7"), progress=False)
+    assert not list((tmp_path / "runs").iterdir())

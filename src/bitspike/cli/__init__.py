@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from bitspike.errors import BitspikeError, DataError, UsageError, nearest
+from bitspike.errors import BitspikeError, DataError, UsageError, nearest, printable
 
 VERBS = {
     "recipes": "list the recipes",
@@ -112,7 +112,7 @@ def _main(words: list[str]) -> int:
             import traceback as trace
 
             trace.print_exc()
-        print(f"bitspike: {message}{hint}", file=sys.stderr)
+        print(f"bitspike: {printable(message)}{hint}", file=sys.stderr)
     if as_json and code:
         print(json.dumps({"error": message}))
     return code

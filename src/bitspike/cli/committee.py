@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from bitspike.cli._data import changed_parts
 from bitspike.cli._terminal import Command, bind
 from bitspike.errors import BitspikeError, DataError, UsageError
 
@@ -103,7 +104,13 @@ class _Run:
         from bitspike.training import RunFolder
 
         experiment = RunFolder.open(path).experiment(plugins)
-        return _Run(path, experiment, load(experiment.data.name, data_dir or experiment.data.dir), plugins)
+        dataset = load(experiment.data.name, data_dir or experiment.data.dir)
+        if changed := changed_parts(path, dataset):
+            raise DataError(
+                f"{path} was trained on other data of the name {dataset.name} ({', '.join(changed)} changed); the "
+                "committee would be fitted to what its members may know: give the run's own data by --data-dir"
+            )
+        return _Run(path, experiment, dataset, plugins)
 
     def rows(self) -> Any:
         """The numbers of the training inputs that were held out."""

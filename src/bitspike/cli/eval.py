@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import tyro
 
 from bitspike.cli import _uncertainty
+from bitspike.cli._data import changed_parts
 from bitspike.cli._terminal import Command, bind, figures
 from bitspike.errors import BitspikeError, UsageError
 
@@ -71,10 +73,17 @@ def evaluate(
         found = _trained(model, _dataset(trained_on, data, data_dir, model), strange, plugin)
     else:
         found = _packed(file, trained_on, data, data_dir, backend, strange, plugin)
+    changed = [] if trained_on is None else changed_parts(model, _dataset(trained_on, data, data_dir, model))
+    if changed:
+        parts = ", ".join(changed)
+        print(
+            f"warning: these are not the data that {model} was trained on: {parts} changed", file=sys.stderr
+        )
     return {
         "model": str(model),
         **found,
         **proof,
+        **({"changed_data": changed} if changed else {}),
         "model_bytes": model_bytes(file) if file.is_file() else None,
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,11 @@ def _train(
             with ExitStack() as stack:
                 shown = progress and group.is_first
                 return _Run(experiment, folder, dataset, group, shown, changes, stack).result()
-        except KeyboardInterrupt:
-            if group.is_first:
+        except BaseException as error:
+            if out is None and group.is_first:
+                with suppress(OSError):
+                    folder.path.rmdir()  # where it is still empty: the run never began
+            if isinstance(error, KeyboardInterrupt) and group.is_first:
                 print(f"\nstopped; go on with: bitspike train --resume {folder.quoted}", file=sys.stderr)
             raise
 

@@ -166,13 +166,25 @@ class RunFolder:
 
 
 def default_path(name: str) -> Path:
-    """`runs/<name>-<time>` below the current folder, with a number added if that is taken."""
+    """`runs/<name>-<time>` below the current folder, made now, with a number added if that is taken.
+
+    A name that leads elsewhere raises `UsageError`.
+    """
+    if Path(name).name != name or name.startswith("."):
+        raise UsageError(
+            f"name is {name!r}; it names a folder below runs, so use no separators, or give a place by --out"
+        )
     base = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = base, 1
-    while os.path.lexists(path):
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return path
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:  # also of a run that starts in the same second
+            number += 1
+            path = base.with_name(f"{base.name}-{number}")
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def place(
@@ -193,7 +205,8 @@ def place(
                 f"{out} holds a run of another experiment; resume it with its own experiment.json"
             )
         return folder.path
-    path = default_path(experiment.name) if out is None else Path(out)
+    if out is None:  # processes that do not create are told the place
+        return default_path(experiment.name) if creates else Path("runs")
     if creates:
-        RunFolder.require_free(path)
-    return path
+        RunFolder.require_free(Path(out))
+    return Path(out)

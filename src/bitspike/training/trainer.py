@@ -157,7 +157,8 @@ class Trainer:
             if self.experiment.augment.share == "epoch":  # one draw for all images of the epoch
                 change = generator(seed, "augment", epoch)
             progress = Progress((epoch - begin + index / len(batches)) / (end - begin), epoch - begin)
-            report = self.learner.step(self._batch(batch, change), progress, noise)
+            with torch.enable_grad():  # also where the caller has switched gradients off
+                report = self.learner.step(self._batch(batch, change), progress, noise)
             if self.group.share:
                 totals.add(report)
             done += len(batch)
