@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -12,7 +13,7 @@ from typing import TypeVar
 from bitspike.contracts import Coding
 from bitspike.deploy.model import Backend, Model
 from bitspike.packed import file
-from bitspike.packed.base import Known, Packed, import_path
+from bitspike.packed.base import MOST, Demand, Known, Packed, import_path
 from bitspike.packed.kinds import KNOWN
 from bitspike.plugins import load_plugins
 
@@ -24,14 +25,16 @@ def load(
     backend: Backend = "auto",
     isa: str | None = None,
     plugins: Sequence[ModuleType | str] = (),
+    most: Demand = MOST,
 ) -> Model:
     """Load a model file. `backend` "auto" takes the fastest engine there is; `isa` names an instruction set.
 
     `plugins`: modules, or their names, to import first; the file may name packed networks and codings of every module
     that is imported, and nothing is imported because a file names it. A file that breaks the format raises
-    `FormatError`, a back end that is not there `BackendError`.
+    `FormatError`, a back end that is not there `BackendError`. `most`: what a decision may ask for; a file that asks
+    for more is refused before anything is prepared for it.
     """
-    return Model(file.read(path, with_plugins(plugins)), backend, isa)
+    return Model(file.read(path, replace(with_plugins(plugins), most=most)), backend, isa)
 
 
 def with_plugins(plugins: Sequence[ModuleType | str]) -> Known:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bitspike.errors import UsageError
+from bitspike.errors import FormatError, UsageError
 from bitspike.ops.native import instruction_sets
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
@@ -38,6 +38,33 @@ class Engine(ABC):
     def over_time(self, inputs: Any, threads: int | None = None) -> Array:
         """The probabilities of `Packed.over_time`; `UsageError` where a network has none."""
         raise UsageError(f"{type(self).__name__} has no answers over time")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a decision asks for: `states`, neurons times steps, and `synapses` as kernels lay them out, rows of 512.
+
+    As a limit, the most that a file may ask for: the defaults take less than a second and 300 MB, and stand ten times
+    and more above every recipe of this library.
+    """
+
+    states: int = 0
+    synapses: int = 0
+
+    def __add__(self, other: Demand) -> Demand:
+        return Demand(self.states + other.states, self.synapses + other.synapses)
+
+    def check(self, most: Demand) -> None:
+        """Refuse, with `FormatError`, more than `most`."""
+        for name, asked in vars(self).items():
+            if asked > vars(most)[name]:
+                raise FormatError(
+                    f"a decision asks for {asked:,} {name}, at most {vars(most)[name]:,} are allowed; if you trust "
+                    "the file, load it with higher limits"
+                )
+
+
+MOST = Demand(states=1 << 27, synapses=1 << 31)
 
 
 class Packed(ABC):
@@ -118,6 +145,11 @@ class Packed(ABC):
         """Mean probabilities had the answer been demanded after every step that decides; where a network has them."""
         raise UsageError(f"a {type(self).__name__} has no answers over time")
 
+    @property
+    def demand(self) -> Demand:
+        """What a decision asks for, from the sizes alone."""
+        return Demand()
+
     @abstractmethod
     def sizes(self) -> dict[str, int]:
         """`synapses` stored, `synapse_bits`, `thresholds`."""
@@ -146,10 +178,11 @@ class Packed(ABC):
 
 @dataclass(frozen=True)
 class Known:
-    """What a file may name: classes of packed networks, and codings by their names in files."""
+    """What a file may name, classes of packed networks and codings by their names in files, and ask for (`most`)."""
 
     kinds: tuple[type[Packed], ...]
     codings: Mapping[str, type[Any]]
+    most: Demand = MOST
 
 
 class Reference(Engine):

@@ -11,7 +11,7 @@ import numpy as np
 from bitspike.errors import FormatError, UsageError
 from bitspike.packed import average as arithmetic
 from bitspike.packed.average import Average
-from bitspike.packed.base import Engine, Known, Packed
+from bitspike.packed.base import Demand, Engine, Known, Packed
 from bitspike.packed.container import Tensors
 from bitspike.packed.contents import Contents
 from bitspike.packed.decisions import Array, Decisions
@@ -131,6 +131,11 @@ class CommitteePacked(Packed):
         """The fastest engine of every member."""
         return CommitteeEngine(self, [network.best() for network in self.networks])
 
+    @property
+    def demand(self) -> Demand:
+        """Sums over the members."""
+        return sum((network.demand for network in self.networks), Demand())
+
     def sizes(self) -> dict[str, int]:
         """How many members there are, and sums over them."""
         parts = [network.sizes() for network in self.networks]
@@ -161,7 +166,9 @@ class CommitteePacked(Packed):
         if set(tensors) != set(names):
             raise FormatError(f"tensors {sorted(tensors)[:5]}...; expected member.1 to member.{count}")
         single = Known(
-            tuple(kind for kind in known.kinds if not issubclass(kind, CommitteePacked)), known.codings
+            tuple(kind for kind in known.kinds if not issubclass(kind, CommitteePacked)),
+            known.codings,
+            known.most,
         )
         members = []
         for name in names:

@@ -99,6 +99,7 @@ def _read(data: bytes, known: Known) -> Contents:
     conformal = take_quantiles(metadata)
     check_fields(metadata, {**kind.fields, **COMMON})
     network = kind.from_parts(metadata, tensors, known)
+    network.demand.check(known.most)
     if tensors:
         raise FormatError(f"tensors that do not belong here: {sorted(tensors)[:5]}")
     first = network.members[0] if network.members else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from bitspike.coding.spike_list import SpikeList
 from bitspike.data.recordings import EVENT, Audio, Events
 from bitspike.errors import DataError, UsageError
-from bitspike.packed.base import Packed
+from bitspike.ops.operators import Operator
+from bitspike.packed.base import Demand, Packed
 from bitspike.packed.decisions import Array
 from bitspike.packed.images import as_images
 
@@ -58,6 +60,17 @@ class WindowPacked(Packed):
             raise UsageError(f"n_steps is {self.n_steps}; it must lie between 2 and {MAX_STEPS}")
         if self.coding is not None and self.coding.n_steps != self.n_steps:
             raise UsageError(f"the coding has {self.coding.n_steps} steps but the network has {self.n_steps}")
+
+    @property
+    @abstractmethod
+    def operators(self) -> tuple[Operator, ...]:
+        """What joins the layers."""
+
+    @property
+    def demand(self) -> Demand:
+        """The input's neurons and those of all layers, before pooling, in every step."""
+        operators = self.operators
+        return Demand(states=self.n_steps * (operators[0].n_in + sum(op.n_out for op in operators)))
 
     @property
     def takes(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bitspike.errors import UsageError
 from bitspike.ops.operators import Dense
-from bitspike.packed.base import Packed
+from bitspike.packed.base import Demand, Packed
 from bitspike.packed.decisions import Array
 from bitspike.packed.weights import Reals, Signs, Weights
 
@@ -113,6 +113,11 @@ class FirstSpikeStack(Packed):
     def n_classes(self) -> int:
         """Outputs."""
         return self.layers[-1].n_out
+
+    @property
+    def demand(self) -> Demand:
+        """Every layer's synapses, a neuron's row filled up to 512."""
+        return Demand(synapses=sum(layer.n_in * -(-layer.n_out // 512) * 512 for layer in self.layers))
 
     @property
     def one_bit(self) -> bool:
