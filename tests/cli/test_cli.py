@@ -249,6 +249,15 @@ def test_a_reader_that_leaves_early_is_no_error_message() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_what_stdout_cannot_encode_is_an_escape(encoding: str) -> None:
+    code = "import sys, bitspike.cli as c; c.HELP = 'µs'; x = c.main(['--help']); print(sys.stdout.errors); sys.exit(x)"
+    surroundings = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=surroundings, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.split() == [rb"\xb5s", b"strict"]
+
+
 def test_bench_runs_one_or_all_and_lists(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import signal
@@ -49,7 +50,7 @@ example: bitspike train bs4nn-digits --out runs/first && bitspike eval runs/firs
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: that of the process) and return its exit code."""
-    with _stoppable():
+    with _stoppable(), _any_encoding():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -78,6 +79,21 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _any_encoding() -> Iterator[None]:
+    """Stdout writes what its encoding lacks ("µ" in ASCII) as an escape, as stderr does; a run never ends over it."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper) or stream.errors != "strict":
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):  # it flushes, and stdout may be full or closed by now
+            stream.reconfigure(errors="strict")
 
 
 def _main(words: list[str]) -> int:
