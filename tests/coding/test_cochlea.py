@@ -266,3 +266,10 @@ def test_refuses_settings(changes: dict[str, float], words: str) -> None:
 def test_refuses_what_is_no_sound() -> None:
     with pytest.raises(DataError, match="hears sound; ndarray"):
         SMALL.encode(np.zeros((3, 4)))  # type: ignore[arg-type]
+
+
+def test_rates_with_little_in_common_are_refused_before_a_filter_is_made() -> None:
+    one = np.ones(4, np.int16)
+    with pytest.raises(DataError, match="1048573 samples per second takes too much to resample to 4000"):
+        SMALL.encode(Audio.join([one], 1_048_573))
+    assert len(SMALL.encode(Audio.join([one], 44_099))) == 1

@@ -18,14 +18,17 @@ from bitspike.contracts import Coding
 from bitspike.data.recordings import Audio
 from bitspike.errors import DataError, UsageError
 
+MAX_RATIO = 1 << 17  # of two sampling rates, in lowest terms; 44,099 to 12,500 Hz is below
+
 
 @dataclass(frozen=True)
 class Cochlea(Coding):
     """The speech front end of HM2-BP (specification, section 7.3): `n_channels` spike trains, high to low frequency.
 
-    Sound of another rate is resampled to `rate` (Hz). A frame of the ear stands for `decimation` samples (200 at
-    12.5 kHz: 16 ms) and becomes `repeat` steps; `smoothing` is the time constant of its low-pass, in frames. `ear_q` is
-    the quality of the filters, `step` their distance in bandwidths (ear_q / 32). `gain` and `threshold` are BSA's.
+    Sound of another rate is resampled to `rate` (Hz), `DataError` where their ratio in lowest terms is above 131,072.
+    A frame of the ear stands for `decimation` samples (200 at 12.5 kHz: 16 ms) and becomes `repeat` steps; `smoothing`
+    is the time constant of its low-pass, in frames. `ear_q` is the quality of the filters, `step` their distance in
+    bandwidths (ear_q / 32). `gain` and `threshold` are BSA's.
 
     Options beyond the published front end: `stretch` interpolates a recording's frames so that they fill the window;
     `normalise` divides a recording by its largest amplitude instead of by 32768.
@@ -125,6 +128,11 @@ class Cochlea(Coding):
             from scipy.signal import resample_poly
 
             common = math.gcd(self.rate, sound.rate)
+            if max(self.rate, sound.rate) // common > MAX_RATIO:  # the filter has 20 taps for each
+                raise DataError(
+                    f"sound of {sound.rate} samples per second takes too much to resample to {self.rate}, "
+                    "they have too little in common; resample it before"
+                )
             samples = resample_poly(samples, self.rate // common, sound.rate // common)
         amplitude: NDArray[np.float64] = samples / full
         return amplitude

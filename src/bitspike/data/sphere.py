@@ -11,7 +11,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from bitspike.data.wav import MAX_RATE
+from bitspike.data.wav import MAX_RATE, MIN_RATE
 from bitspike.errors import DataError
 
 MAX_HEADER = 1 << 16
@@ -38,7 +38,7 @@ def read_sphere(content: bytes, where: str) -> tuple[NDArray[np.int16], int]:
     channels = _whole(fields, "channel_count", where, 1, default=1)
     if channels != 1:
         raise DataError(f"{where}: {channels} channels; one is read, extract it (`sph2pipe -c 1 IN OUT`)")
-    if width > (2 if coding == "pcm" else 1) or rate > MAX_RATE:
+    if width > (2 if coding == "pcm" else 1) or not MIN_RATE <= rate <= MAX_RATE:
         raise DataError(f"{where}: header says {coding} of {width} bytes, {rate} samples per second")
     body = content[start:]
     if len(body) != count * width:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bitspike.errors import DataError
 
 PCM, EXTENSIBLE = 1, 0xFFFE
-MAX_RATE = 1 << 20  # samples per second; beyond it a header is wrong
+MIN_RATE, MAX_RATE = 1000, 1 << 20  # samples per second; beyond them a header is wrong, and costly to believe
 
 
 def read_wav(content: bytes, where: str) -> tuple[NDArray[np.int16], int]:
@@ -60,7 +60,7 @@ def _format(body: bytes, where: str) -> tuple[int, int]:
         raise DataError(
             f"{where}: {channels} channels; one is read, mix them down (`sox IN.wav -c 1 OUT.wav`)"
         )
-    if block != bits // 8 or not 0 < rate <= MAX_RATE:
+    if block != bits // 8 or not MIN_RATE <= rate <= MAX_RATE:
         raise DataError(
             f"{where}: header says {bits} bits in blocks of {block} bytes, {rate} samples per second"
         )
