@@ -11,15 +11,15 @@ import numpy as np
 
 from bitspike.coding import time_table
 from bitspike.errors import BackendError, UsageError
-from bitspike.packed.base import Engine, Known, Packed, Reference
+from bitspike.packed.base import Engine, Known, Reference
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.images import as_images
+from bitspike.packed.images import ImagePacked
 from bitspike.packed.weights import Signs
 
 
 @dataclass(frozen=True, eq=False)
-class VotesPacked(Packed):
+class VotesPacked(ImagePacked):
     """U_c = sum_i w_ic (n_steps - t_i), w = +1 or -1; the largest U decides after the window, then the lowest index."""
 
     weights: Signs  # (n_in, n_classes)
@@ -28,7 +28,6 @@ class VotesPacked(Packed):
     fields: ClassVar[Mapping[str, Any]] = {
         "coding": str, "input": [int], "steps": int, "outputs": int, "classes": [str]
     }  # fmt: skip
-    takes = "images"
     one_bit = True
 
     @property
@@ -40,15 +39,6 @@ class VotesPacked(Packed):
     def n_classes(self) -> int:
         """Outputs."""
         return self.weights.shape[1]
-
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """As many pixels as inputs."""
-        if math.prod(shape) != self.n_in:
-            raise UsageError(f"input_shape {shape} does not make {self.n_in} inputs")
-
-    def inputs(self, x: Any, shape: tuple[int, ...]) -> Array:
-        """Images as uint8 rows."""
-        return as_images(x, shape, self.n_in)
 
     def decide(self, inputs: Array) -> Decisions:
         """From uint8 rows `(n, n_in)`; sums of integers are exact."""

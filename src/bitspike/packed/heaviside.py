@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,19 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bitspike.errors import BackendError, DataError, UsageError
-from bitspike.packed.base import Engine, Known, Packed
+from bitspike.packed.base import Engine, Known
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.first_spike import file
-from bitspike.packed.first_spike.layers import FirstSpikePackedLayer, check_layers
-from bitspike.packed.images import as_images
+from bitspike.packed.first_spike.layers import FirstSpikePackedLayer, LayerStack
 from bitspike.packed.weights import EXACT
 
 BRIGHTEST = 255
 
 
 @dataclass(frozen=True, eq=False)
-class HeavisidePacked(Packed):
+class HeavisidePacked(LayerStack):
     """Binary layers on pixels 0 to 255: U_j = sum_i b_ij x_i, a hidden unit is 1 where U > theta, else 0.
 
     The decision is the largest U - theta of the last layer, ties to the lowest index. With `binarise` a pixel counts as
@@ -30,7 +28,6 @@ class HeavisidePacked(Packed):
     spike. S4NN and BS4NN specification, section 13.
     """
 
-    layers: tuple[FirstSpikePackedLayer, ...]
     binarise: bool = False
 
     decision: ClassVar[str] = "earliest, margin, index"
@@ -38,11 +35,10 @@ class HeavisidePacked(Packed):
     trailing: ClassVar[tuple[str, ...]] = ("binarise",)
     exact_potentials = False  # the trained network scales them
     n_steps = 1
-    takes = "images"
     one_bit = True
 
     def __post_init__(self) -> None:
-        check_layers(self.layers)
+        super().__post_init__()
         if any(layer.kind != "binary" for layer in self.layers):
             raise UsageError("coding 'pixel' is for binary layers; this network has a real one")
         if (
@@ -54,25 +50,6 @@ class HeavisidePacked(Packed):
     def _reaches(self) -> list[int]:
         """The largest input of every layer."""
         return [BRIGHTEST, *(1 for _ in self.layers[1:])]
-
-    @property
-    def n_in(self) -> int:
-        """Pixels."""
-        return self.layers[0].n_in
-
-    @property
-    def n_classes(self) -> int:
-        """Outputs."""
-        return self.layers[-1].n_out
-
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a shape that does not have as many pixels as there are inputs."""
-        if math.prod(shape) != self.n_in:
-            raise UsageError(f"input_shape {shape} does not make {self.n_in} inputs")
-
-    def inputs(self, x: Any, shape: tuple[int, ...]) -> Array:
-        """Images as uint8 rows `(n, n_in)`."""
-        return as_images(x, shape, self.n_in)
 
     def pixels(self, inputs: Array) -> Array:
         """The numbers that enter, from uint8 rows `(n, n_in)`; others raise `DataError`."""
@@ -102,10 +79,6 @@ class HeavisidePacked(Packed):
     def best(self) -> PixelEngine:
         """Matrix products in float32."""
         return PixelEngine(self)
-
-    def sizes(self) -> dict[str, int]:
-        """Synapses, their bits, thresholds."""
-        return file.sizes(self.layers)
 
     def to_parts(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
         """Fields and tensors as of first spikes, and `binarise`."""

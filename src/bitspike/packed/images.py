@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from bitspike.coding.spike_list import SpikeList
 from bitspike.data.recordings import Audio, Events
-from bitspike.errors import DataError
+from bitspike.errors import DataError, UsageError
+from bitspike.packed.base import Packed
 from bitspike.packed.decisions import Array
 
 ROUNDING = 1e-6  # floats may leave [0, 1] by so much
+
+
+class ImagePacked(Packed):
+    """A packed network whose inputs are the pixels of still images, in their order."""
+
+    takes = "images"
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse a shape that does not have as many pixels as there are inputs."""
+        if math.prod(shape) != self.n_in:
+            raise UsageError(f"input_shape {shape} does not make {self.n_in} inputs")
+
+    def inputs(self, x: Any, shape: tuple[int, ...]) -> Array:
+        """Images as uint8 rows `(n, n_in)`."""
+        return as_images(x, shape, self.n_in)
 
 
 def as_images(x: Any, shape: tuple[int, ...], n_in: int) -> Array:

@@ -67,15 +67,6 @@ def layers_from_parts(
     return tuple(layers)
 
 
-def sizes(layers: Sequence[FirstSpikePackedLayer]) -> dict[str, int]:
-    """Synapses, their bits, thresholds."""
-    return {
-        "synapses": sum(layer.weights.n for layer in layers),
-        "synapse_bits": sum(layer.weights.n * layer.weights.bits_each for layer in layers),
-        "thresholds": sum(layer.n_out for layer in layers),
-    }
-
-
 def _threshold_dtype(bound: int) -> type:
     """int16 where every threshold that makes a difference fits, else int32."""
     return np.int16 if bound + 1 <= 32767 else np.int32

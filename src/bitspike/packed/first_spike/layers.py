@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bitspike.errors import UsageError
 from bitspike.ops.operators import Dense
-from bitspike.packed.base import Demand, Packed
+from bitspike.packed.base import Demand
 from bitspike.packed.decisions import Array
+from bitspike.packed.images import ImagePacked
 from bitspike.packed.weights import Reals, Signs, Weights
 
 MAX_STEPS = 32766
@@ -78,31 +78,20 @@ class FirstSpikePackedLayer:
         return fires_at
 
 
-def check_layers(layers: Sequence[FirstSpikePackedLayer]) -> None:
-    """Refuse, with `UsageError`, layers that do not make a network."""
-    if not layers:
-        raise UsageError("a network needs at least one layer")
-    for index, (below, above) in enumerate(itertools.pairwise(layers), start=2):
-        if below.n_out != above.n_in:
-            raise UsageError(
-                f"layer {index} has {above.n_in} inputs but the layer before has {below.n_out} neurons"
-            )
-
-
 @dataclass(frozen=True, eq=False)
-class FirstSpikeStack(Packed):
-    """Layers from input to output; spikes of step `n_steps` never happen; each layer adds `delay` steps (0 or 1)."""
+class LayerStack(ImagePacked):
+    """Layers from input to output."""
 
     layers: tuple[FirstSpikePackedLayer, ...]
-    n_steps: int
-    delay: int = 0
 
     def __post_init__(self) -> None:
-        check_layers(self.layers)
-        if not 1 <= self.n_steps <= MAX_STEPS:
-            raise UsageError(f"n_steps is {self.n_steps}; it must lie between 1 and {MAX_STEPS}")
-        if self.delay not in (0, 1):
-            raise UsageError(f"delay is {self.delay}; it must be 0 or 1")
+        if not self.layers:
+            raise UsageError("a network needs at least one layer")
+        for index, (below, above) in enumerate(itertools.pairwise(self.layers), start=2):
+            if below.n_out != above.n_in:
+                raise UsageError(
+                    f"layer {index} has {above.n_in} inputs but the layer before has {below.n_out} neurons"
+                )
 
     @property
     def n_in(self) -> int:
@@ -113,6 +102,29 @@ class FirstSpikeStack(Packed):
     def n_classes(self) -> int:
         """Outputs."""
         return self.layers[-1].n_out
+
+    def sizes(self) -> dict[str, int]:
+        """Synapses, their bits, thresholds."""
+        return {
+            "synapses": sum(layer.weights.n for layer in self.layers),
+            "synapse_bits": sum(layer.weights.n * layer.weights.bits_each for layer in self.layers),
+            "thresholds": sum(layer.n_out for layer in self.layers),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class FirstSpikeStack(LayerStack):
+    """Spikes of step `n_steps` never happen; each layer adds `delay` steps (0 or 1)."""
+
+    n_steps: int
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.n_steps <= MAX_STEPS:
+            raise UsageError(f"n_steps is {self.n_steps}; it must lie between 1 and {MAX_STEPS}")
+        if self.delay not in (0, 1):
+            raise UsageError(f"delay is {self.delay}; it must be 0 or 1")
 
     @property
     def demand(self) -> Demand:

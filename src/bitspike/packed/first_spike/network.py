@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bitspike.coding.first_spike import FirstSpike, time_table
-from bitspike.errors import DataError, FormatError, UsageError
+from bitspike.errors import DataError, FormatError
 from bitspike.packed.base import Known
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.first_spike import file, reference
 from bitspike.packed.first_spike.layers import MAX_STEPS, FirstSpikePackedLayer, FirstSpikeStack
 from bitspike.packed.first_spike.native import FirstSpikeEngine
-from bitspike.packed.images import as_images
 
 
 class FirstSpikePacked(FirstSpikeStack):
@@ -24,21 +22,11 @@ class FirstSpikePacked(FirstSpikeStack):
 
     decision: ClassVar[str] = "earliest, margin, index"
     fields: ClassVar[Mapping[str, Any]] = file.FIELDS
-    takes = "images"
 
     @property
     def coding(self) -> FirstSpike:
         """How images become spike times."""
         return FirstSpike(self.n_steps)
-
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a shape that does not have as many pixels as there are inputs."""
-        if math.prod(shape) != self.n_in:
-            raise UsageError(f"input_shape {shape} does not make {self.n_in} inputs")
-
-    def inputs(self, x: Any, shape: tuple[int, ...]) -> Array:
-        """Images as uint8 rows `(n, n_in)`."""
-        return as_images(x, shape, self.n_in)
 
     def times(self, images: Array) -> Array:
         """Spike times int16 of uint8 rows `(n, n_in)`, same shape, in steps; `n_steps`: never."""
@@ -53,10 +41,6 @@ class FirstSpikePacked(FirstSpikeStack):
     def engine(self, isa: str | None = None) -> FirstSpikeEngine:
         """The native engine; it takes uint8 rows or int16 spike times."""
         return FirstSpikeEngine(self, isa)
-
-    def sizes(self) -> dict[str, int]:
-        """Synapses, their bits, thresholds."""
-        return file.sizes(self.layers)
 
     def to_parts(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
         """What a model file holds of the network."""
