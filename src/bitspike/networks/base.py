@@ -216,10 +216,10 @@ class Network(nn.Module):
 
         The temperature is written by its shortest decimal, which spares some bytes, or, `exact`, to the last bit.
         """
-        value = self.packed_temperature
-        temperature = value if exact and self.packed().exact_potentials else float(str(np.float32(value)))
+        value, packed = self.packed_temperature, self.packed()
+        temperature = value if exact and packed.exact_potentials else float(str(np.float32(value)))
         shape = self.coding.input_shape(tuple(int(size) for size in input_shape))
-        return Contents(self.packed(), shape, tuple(str(name) for name in classes), temperature, recipe)
+        return Contents(packed, shape, tuple(str(name) for name in classes), temperature, recipe)
 
     @property
     def packed_temperature(self) -> float:

@@ -167,7 +167,7 @@ class FirstSpikeNetwork(Network):
 
     @torch.no_grad()
     def snap(self) -> None:
-        """Put real weights and thresholds, in place, on the grid on which they ship; see `ops.packed.snap.snap`."""
+        """Put real weights and thresholds, in place, on the grid on which they ship; see `packed.weights.snap`."""
         if self.synapse.one_bit:
             return
         for latent, threshold in zip(self.latents, self.thresholds, strict=True):

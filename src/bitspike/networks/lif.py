@@ -28,8 +28,9 @@ from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.signals import Current, Result, Signal, Spikes
 from bitspike.ops.operators import Operator
-from bitspike.packed.lif.network import LIFPacked, from_weights, snap
+from bitspike.packed.lif.network import LIFPacked, from_weights
 from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.weights import snap_window
 from bitspike.prediction import Prediction
 from bitspike.settings import LIF, Weights
 
@@ -105,7 +106,7 @@ class LIFNetwork(Network):
         macro: Macro | None = None,
         generator: torch.Generator | None = None,
     ) -> Run:
-        """Run a batch through the layers; gradients are HM2-BP's (`ops.spike_train.function`).
+        """Run a batch through the layers; gradients are HM2-BP's (`ops.lif.function`).
 
         With a generator, weights of kind bernoulli are drawn, one draw for the batch.
         """
@@ -142,12 +143,6 @@ class LIFNetwork(Network):
             signal = result.spikes
         return first, results
 
-    @property
-    def _level(self) -> float:
-        """The current of one grey level over a weight of 1."""
-        assert isinstance(self.coding, Direct)
-        return self.coding.rate / 255
-
     @torch.no_grad()
     def current(self, layer: int, signal: Signal, inputs: Any) -> Tensor:
         """I(t) of a layer's neurons, `(batch, n_steps, n)`, as decisions are made: that of still images is exact.
@@ -158,18 +153,19 @@ class LIFNetwork(Network):
         op, weight = self.operators[layer], self.weight(layer)
         if not isinstance(signal, Current):
             return reference.input_current(op, signal, weight)
+        assert isinstance(self.coding, Direct)
         weight64 = None if weight is None else weight.double()
-        current: Tensor = reference.apply(op, inputs.double(), weight64) * self._level
+        current: Tensor = reference.apply(op, inputs.double(), weight64) * self.coding.current_per_level
         return current.float()[:, None].expand(-1, signal.n_steps, -1)
 
     @torch.no_grad()
     def snap(self) -> None:
-        """Put real weights, in place, on the grid on which they ship; see `snap` of `ops.packed_trains.network`."""
+        """Put real weights, in place, on the grid on which they ship; see `packed.weights.snap_window`."""
         if self.synapse.one_bit:
             return
         for place, latent in enumerate(self.latents):
             direct = place == 0 and isinstance(self.coding, Direct)
-            latent.copy_(torch.from_numpy(snap(latent.numpy(force=True), direct)))
+            latent.copy_(torch.from_numpy(snap_window(latent.numpy(force=True), direct)))
 
     def packed(self) -> LIFPacked:
         """The network as numpy values: sign bits or float32 weights, and the neurons' constants."""

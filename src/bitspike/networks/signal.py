@@ -34,7 +34,7 @@ def signal(
             return listed
         return Spikes(torch.from_numpy(inputs.words()).to(device), inputs.n_channels)
     if isinstance(coding, Direct):
-        return Current(inputs.float() * (coding.rate / 255), coding.n_steps)
+        return Current(inputs.float() * coding.current_per_level, coding.n_steps)
     if not isinstance(coding, Poisson):
         raise UsageError(
             f"coding {type(coding).__name__} gives neither spikes nor a current; its encode must return a SpikeList, "

@@ -27,9 +27,9 @@ from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.ops.srm import elementary, reference
 from bitspike.ops.srm.step import Layer, Target, neurons
 from bitspike.packed.average import logarithm
-from bitspike.packed.lif.network import snap
 from bitspike.packed.operations import Operations, of_window
 from bitspike.packed.srm.network import SRMPacked, from_weights
+from bitspike.packed.weights import snap_window
 from bitspike.prediction import Prediction
 from bitspike.settings import SRM, Weights
 
@@ -254,7 +254,7 @@ class SRMNetwork(Network):
             return
         for index in range(len(self.operators)):
             latent = self.latents[self.place(index)[0]]
-            latent.copy_(torch.from_numpy(snap(latent.numpy(force=True))))
+            latent.copy_(torch.from_numpy(snap_window(latent.numpy(force=True))))
 
 
 def _logarithm(p: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bitspike.coding import SpikeList
 from bitspike.ops.lif.signals import Signal, Spikes, unpack
+from bitspike.packed import window
 
 SHOWN = 256
 AT_ONCE = 100  # inputs whose spikes are unpacked at a time
@@ -41,10 +42,7 @@ def listed(signal: Callable[[Any], Signal], inputs: Tensor) -> SpikeList:
     for part in torch.split(inputs, AT_ONCE):
         spikes = signal(part)
         assert isinstance(spikes, Spikes)
-        row, step, channel = unpack(spikes, torch.bool).numpy(force=True).nonzero()
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(part)))]).astype(np.int64)
-        steps, channels = step.astype(np.int16), channel.astype(np.int32)
-        parts.append(SpikeList(steps, channels, offsets, spikes.n_steps, spikes.n))
+        parts.append(window.listed(unpack(spikes, torch.bool).numpy(force=True)))
     return SpikeList.concatenate(parts)
 
 

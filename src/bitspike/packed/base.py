@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from bitspike.errors import FormatError, UsageError
 from bitspike.ops.native import instruction_sets
 from bitspike.packed.container import Tensors
@@ -38,6 +40,27 @@ class Engine(ABC):
     def over_time(self, inputs: Any, threads: int | None = None) -> Array:
         """The probabilities of `Packed.over_time`; `UsageError` where a network has none."""
         raise UsageError(f"{type(self).__name__} has no answers over time")
+
+
+class DecidingEngine(Engine):
+    """An engine whose kernels write the arrays of `Decisions` in their order; those left out are not computed."""
+
+    n_classes: int
+
+    @abstractmethod
+    def _run(self, inputs: Any, threads: int | None, *results: Array) -> None: ...
+
+    def decide(self, inputs: Any, threads: int | None = None) -> Decisions:
+        """The decisions of `Packed.decide`, equal to the bit."""
+        decisions = Decisions.empty(len(inputs), self.n_classes)
+        self._run(inputs, threads, *vars(decisions).values())
+        return decisions
+
+    def label(self, inputs: Any, threads: int | None = None) -> Array:
+        """The labels of `decide` alone, int64 `(n,)`: faster, for nothing else is counted."""
+        labels = np.empty(len(inputs), np.int64)
+        self._run(inputs, threads, labels)
+        return labels
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -165,10 +165,8 @@ class CommitteePacked(Packed):
         names = [f"member.{number}" for number in range(1, count + 1)]
         if set(tensors) != set(names):
             raise FormatError(f"tensors {sorted(tensors)[:5]}...; expected member.1 to member.{count}")
-        single = Known(
-            tuple(kind for kind in known.kinds if not issubclass(kind, CommitteePacked)),
-            known.codings,
-            known.most,
+        single = replace(
+            known, kinds=tuple(kind for kind in known.kinds if not issubclass(kind, CommitteePacked))
         )
         members = []
         for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,12 +11,14 @@ import numpy as np
 from bitspike.coding.spike_list import SpikeList
 from bitspike.data.recordings import EVENT, Audio, Events
 from bitspike.errors import DataError, UsageError
+from bitspike.ops.native import thread_count
 from bitspike.ops.operators import Operator
 from bitspike.packed.base import Demand, Packed
 from bitspike.packed.decisions import Array
 from bitspike.packed.images import as_images
 
 MAX_STEPS = 32767
+AT_ONCE = 1 << 27  # neurons times steps that the slow truth holds at a time
 MAX_WIDTH = 2**24 - 1
 LARGEST = 1e12  # of a weight, and of a neuron's constants: nothing overflows float32
 _RECORDINGS: dict[str, type[Any]] = {"events": Events, "sound": Audio}
@@ -52,6 +54,7 @@ class WindowPacked(Packed):
     or without a coding, the input is a `SpikeList`; such a coding of images makes it from uint8 rows.
     """
 
+    layers: tuple[Any, ...]  # each with an `operator` and a `kind`
     coding: Any  # a `bitspike.contracts.Coding`, or None
 
     def check_window(self) -> None:
@@ -62,15 +65,30 @@ class WindowPacked(Packed):
             raise UsageError(f"the coding has {self.coding.n_steps} steps but the network has {self.n_steps}")
 
     @property
-    @abstractmethod
     def operators(self) -> tuple[Operator, ...]:
-        """What joins the layers."""
+        """Those of the layers."""
+        return tuple(layer.operator for layer in self.layers)
+
+    @property
+    def n_in(self) -> int:
+        """Input neurons."""
+        return int(self.layers[0].operator.n_in)
+
+    @property
+    def one_bit(self) -> bool:
+        """Do all synapses hold one bit?"""
+        return all(layer.kind != "real" for layer in self.layers)
 
     @property
     def demand(self) -> Demand:
         """The input's neurons and those of all layers, before pooling, in every step."""
-        operators = self.operators
-        return Demand(states=self.n_steps * (operators[0].n_in + sum(op.n_out for op in operators)))
+        return Demand(states=self.n_steps * (self.n_in + sum(op.n_out for op in self.operators)))
+
+    def parts(self, inputs: Array | SpikeList) -> Iterator[Array | SpikeList]:
+        """The inputs in their order, so many at a time that their states fit in memory; of no inputs one empty part."""
+        size = max(1, AT_ONCE // self.demand.states)
+        for begin in range(0, max(1, len(inputs)), size):
+            yield inputs[begin : begin + size]
 
     @property
     def takes(self) -> str:
@@ -156,9 +174,10 @@ class WindowPacked(Packed):
 
 
 def run_native(
-    network: WindowPacked, engine: Any, inputs: Array | SpikeList, threads: int, *results: Any
+    network: WindowPacked, engine: Any, inputs: Array | SpikeList, threads: int | None, *results: Any
 ) -> None:
     """Run a native engine on what enters its network; a channel that spikes twice in a step raises `DataError`."""
+    threads = thread_count(threads, len(inputs))
     network.check_inputs(inputs)
     coding = network.coding
     if isinstance(inputs, np.ndarray):

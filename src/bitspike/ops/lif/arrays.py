@@ -24,13 +24,6 @@ def array(tensor: Tensor) -> NDArray[np.float32]:
     return values
 
 
-def lif(neuron: Neuron) -> tuple[float, float, float, float, int, float]:
-    """Constants of the forward pass."""
-    limit = np.float32(neuron.threshold) - np.float32(neuron.epsilon)
-    rate = 1 / neuron.tau_s
-    return neuron.beta_m, neuron.beta_s, rate, float(limit), neuron.refractory, neuron.lateral
-
-
 def back(neuron: Neuron, how: Adjoint) -> tuple[float, float, float, int, int]:
     """Constants of the adjoint."""
     return (*adjoint_constants(neuron, how), neuron.refractory)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitspike import _native
 from bitspike.ops.lif import native_conv, reference
-from bitspike.ops.lif.arrays import array, back, lif, result
+from bitspike.ops.lif.arrays import array, back, result
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.settings import Adjoint
 from bitspike.ops.lif.signals import Current, Result, Signal, Spikes, unpack
@@ -26,7 +26,7 @@ _ISA = "best"
 def scan(current: Tensor, neuron: Neuron, isa: str = _ISA) -> Result:
     """See `reference.scan`."""
     return result(
-        _native.spike_train_scan(array(current), lif(neuron), torch.get_num_threads(), isa),
+        _native.spike_train_scan(array(current), neuron.constants, torch.get_num_threads(), isa),
         current.shape[2],
     )
 
@@ -43,7 +43,9 @@ def forward(
     threads = torch.get_num_threads()
     if isinstance(x, Current):
         current = array(_current(op, x, weight))
-        return result(_native.spike_train_constant(current, x.n_steps, lif(neuron), threads, isa), op.n_out)
+        return result(
+            _native.spike_train_constant(current, x.n_steps, neuron.constants, threads, isa), op.n_out
+        )
     if not isinstance(op, Dense):
         return native_conv.forward(op, x, weight, neuron, isa, dense_above)
     assert weight is not None
@@ -51,7 +53,7 @@ def forward(
     if _native.spike_train_count(bits, isa) > dense_above * len(bits) * x.n_steps * op.n_in:
         weight = torch.from_numpy(array(weight))
         return scan((unpack(x).flatten(0, 1) @ weight).reshape(len(bits), x.n_steps, op.n_out), neuron, isa)
-    return result(_native.spike_train_forward(bits, array(weight), lif(neuron), threads, isa), op.n_out)
+    return result(_native.spike_train_forward(bits, array(weight), neuron.constants, threads, isa), op.n_out)
 
 
 def backward(

@@ -12,7 +12,7 @@ from torch import Tensor
 from bitspike import _native
 from bitspike.errors import UsageError
 from bitspike.ops.lif import reference
-from bitspike.ops.lif.arrays import array, back, lif, result
+from bitspike.ops.lif.arrays import array, back, result
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.settings import Adjoint
 from bitspike.ops.lif.signals import Result, Spikes
@@ -33,7 +33,7 @@ def forward(
     """See `reference.forward`; a map has no lateral inhibition. `dense_above` as in `native.forward`."""
     if neuron.lateral:
         raise UsageError("lateral inhibition joins the neurons of an output layer, not those of a map")
-    bits, constants, threads = x.bits.numpy(), lif(neuron), torch.get_num_threads()
+    bits, constants, threads = x.bits.numpy(), neuron.constants, torch.get_num_threads()
     taps = None if weight is None else array(weight)
     bound = dense_above * len(bits) * x.n_steps * op.n_in
     if weight is not None and _native.spike_train_count(bits, isa) > bound:

@@ -55,3 +55,8 @@ class Neuron:
     def limit(self) -> np.float32:
         """What v must exceed to fire: threshold - epsilon, both rounded to float32 first."""
         return np.float32(self.threshold) - np.float32(self.epsilon)
+
+    @property
+    def constants(self) -> tuple[float, float, float, float, int, float]:
+        """What the kernels take: beta_m, beta_s, 1/tau_s, `limit`, refractory, lateral."""
+        return self.beta_m, self.beta_s, 1 / self.tau_s, float(self.limit), self.refractory, self.lateral

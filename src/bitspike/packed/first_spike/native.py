@@ -7,15 +7,15 @@ import numpy as np
 from bitspike.coding.first_spike import time_table
 from bitspike.errors import DataError
 from bitspike.ops.native import kernels, thread_count
-from bitspike.packed.base import Engine
-from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.base import DecidingEngine
+from bitspike.packed.decisions import Array
 from bitspike.packed.first_spike.layers import FirstSpikeStack
 from bitspike.packed.weights import Signs
 
 _UINT8, _INT16 = np.dtype(np.uint8), np.dtype(np.int16)  # types take longer to compare with
 
 
-class FirstSpikeEngine(Engine):
+class FirstSpikeEngine(DecidingEngine):
     """A network prepared for the native kernels of one instruction set (default: the machine's best).
 
     Inputs `(n, n_in)`: uint8 images, or spike times int16 in 0..n_steps (n_steps: never).
@@ -23,7 +23,7 @@ class FirstSpikeEngine(Engine):
 
     def __init__(self, network: FirstSpikeStack, isa: str | None = None) -> None:
         module, self.isa = kernels(isa)
-        self._n_classes, self._n_in, self._n_steps = network.n_classes, network.n_in, network.n_steps
+        self.n_classes, self._n_in, self._n_steps = network.n_classes, network.n_in, network.n_steps
         engine = module.PackedEngine(network.n_steps, network.delay, self.isa)
         for index, layer in enumerate(network.layers):
             weights = layer.weights
@@ -34,18 +34,6 @@ class FirstSpikeEngine(Engine):
                 engine.add_real(np.ascontiguousarray(weights.values), layer.thresholds)
         engine.set_levels(np.ascontiguousarray(time_table(network.n_steps)))
         self._images, self._times = engine.run_images, engine.run_times
-
-    def decide(self, inputs: Array, threads: int | None = None) -> Decisions:
-        """The decisions of `FirstSpikePacked.decide`."""
-        decisions = Decisions.empty(len(inputs), self._n_classes)
-        self._run(inputs, threads, *vars(decisions).values())
-        return decisions
-
-    def label(self, inputs: Array, threads: int | None = None) -> Array:
-        """The labels of `decide` alone, int64 `(n,)`: faster, for nothing else is counted."""
-        labels = np.empty(len(inputs), np.int64)
-        self._run(inputs, threads, labels)
-        return labels
 
     def _run(self, inputs: Array, threads: int | None, *results: Array) -> None:
         kind = inputs.dtype

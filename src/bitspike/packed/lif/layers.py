@@ -80,21 +80,6 @@ class LIFStack(WindowPacked):
         self.check_window()
 
     @property
-    def n_in(self) -> int:
-        """Input neurons."""
-        return self.layers[0].operator.n_in
-
-    @property
     def n_classes(self) -> int:
         """Outputs."""
         return self.layers[-1].operator.n_out
-
-    @property
-    def one_bit(self) -> bool:
-        """Do all synapses hold one bit?"""
-        return all(layer.kind != "real" for layer in self.layers)
-
-    @property
-    def operators(self) -> tuple[Operator, ...]:
-        """Those of the layers."""
-        return tuple(layer.operator for layer in self.layers)

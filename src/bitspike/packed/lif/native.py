@@ -6,21 +6,21 @@ import numpy as np
 
 from bitspike.coding.spike_list import SpikeList
 from bitspike.ops.lif.neuron import Neuron
-from bitspike.ops.native import kernels, thread_count
+from bitspike.ops.native import kernels
 from bitspike.ops.operators import Dense
-from bitspike.packed.base import Engine
-from bitspike.packed.decisions import Array, Decisions
+from bitspike.packed.base import DecidingEngine
+from bitspike.packed.decisions import Array
 from bitspike.packed.lif.layers import LIFPackedLayer, LIFStack
 from bitspike.packed.weights import Signs
 from bitspike.packed.window import run_native
 
 
-class LIFEngine(Engine):
+class LIFEngine(DecidingEngine):
     """A network prepared for the native kernels of one instruction set (default: the machine's best)."""
 
     def __init__(self, network: LIFStack, isa: str | None = None) -> None:
         module, self.isa = kernels(isa)
-        self._network = network
+        self._network, self.n_classes = network, network.n_classes
         self._engine = module.TrainEngine(network.n_steps, self.isa)
         for layer in network.layers:
             self._add(layer)
@@ -28,8 +28,7 @@ class LIFEngine(Engine):
     def _add(self, layer: LIFPackedLayer) -> None:
         op, n, weights = layer.operator, layer.neuron, layer.weights
         constants = (
-            n.beta_m, n.beta_s, 1 / n.tau_s, float(n.limit), n.refractory, n.lateral, n.threshold,
-            least_current(n, self._network.n_steps),
+            *n.constants, n.threshold, least_current(n, self._network.n_steps),
         )  # fmt: skip
         fan_out, geometry = op.fan_out().astype(np.int32), op.geometry()
         if weights is None:
@@ -40,20 +39,8 @@ class LIFEngine(Engine):
             filters = weights.dense().reshape(geometry[3], geometry[3], geometry[2], -1)
             self._engine.add_rows(np.ascontiguousarray(filters), fan_out, geometry, constants)
 
-    def decide(self, inputs: Array | SpikeList, threads: int | None = None) -> Decisions:
-        """The decisions of `reference.decide`."""
-        decisions = Decisions.empty(len(inputs), self._network.n_classes)
-        self._run(inputs, threads, *vars(decisions).values())
-        return decisions
-
-    def label(self, inputs: Array | SpikeList, threads: int | None = None) -> Array:
-        """The labels of `decide` alone, int64 `(n,)`."""
-        labels = np.empty(len(inputs), np.int64)
-        self._run(inputs, threads, labels)
-        return labels
-
     def _run(self, inputs: Array | SpikeList, threads: int | None, *results: Array) -> None:
-        run_native(self._network, self._engine, inputs, thread_count(threads, len(inputs)), *results)
+        run_native(self._network, self._engine, inputs, threads, *results)
 
 
 def least_current(neuron: Neuron, n_steps: int) -> float:

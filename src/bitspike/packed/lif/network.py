@@ -21,8 +21,6 @@ from bitspike.packed.operations import Operations, of_window
 from bitspike.packed.weights import Reals, Signs, snap_window
 from bitspike.packed.window import Constant
 
-snap = snap_window  # another name
-
 
 class LIFPacked(LIFStack):
     """Layers of spike trains that decide: the largest score (`reference.scores`), then the lowest index."""

@@ -12,8 +12,6 @@ from bitspike.ops.operators import Conv, Dense, Operator
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.lif.layers import LIFStack
 
-_AT_ONCE = 1 << 27  # neurons times steps held at a time
-
 
 class Run(NamedTuple):
     """What a network did; `spikes` has an entry per layer."""
@@ -86,11 +84,9 @@ def decide(network: LIFStack, inputs: Array | SpikeList) -> Decisions:
     step. label: the largest score, then the lowest index. decision_time: n_steps - 1 where any output fired, else
     n_steps. tied: the classes that share the largest count.
     """
-    width = network.n_in + sum(layer.operator.n_out for layer in network.layers)
-    size = max(1, _AT_ONCE // (width * network.n_steps))
     parts = []
-    for begin in range(0, max(1, len(inputs)), size):
-        done = run(network, inputs[begin : begin + size])
+    for part in network.parts(inputs):
+        done = run(network, part)
         score = scores(done.counts, done.membranes, network.layers[-1].neuron.threshold)
         silent = np.asarray(done.counts.max(axis=1) == 0)
         parts.append(

@@ -116,11 +116,6 @@ class SRMStack(WindowPacked):
             raise UsageError(f"readout is {self.readout.shape}; expected ({self.n_out}, {self.n_readouts})")
 
     @property
-    def n_in(self) -> int:
-        """Input neurons."""
-        return self.layers[0].operator.n_in
-
-    @property
     def n_out(self) -> int:
         """Neurons of the last layer, which the readouts read."""
         return self.layers[-1].n_out
@@ -139,16 +134,6 @@ class SRMStack(WindowPacked):
     def regression(self) -> bool:
         """Is the decision a value?"""
         return self.n_classes == 1
-
-    @property
-    def one_bit(self) -> bool:
-        """Do all synapses hold one bit?"""
-        return all(layer.kind == "binary" for layer in self.layers)
-
-    @property
-    def operators(self) -> tuple[Dense | Conv, ...]:
-        """Those of the layers."""
-        return tuple(layer.operator for layer in self.layers)
 
     @property
     def readout_scale(self) -> np.float32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bitspike.coding.spike_list import SpikeList
-from bitspike.ops.native import kernels, thread_count
+from bitspike.ops.native import kernels
 from bitspike.ops.operators import Dense
 from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
@@ -56,4 +56,4 @@ class SRMEngine(Engine):
         return result
 
     def _run(self, inputs: Array | SpikeList, threads: int | None, *results: Array | None) -> None:
-        run_native(self._network, self._engine, inputs, thread_count(threads, len(inputs)), *results)
+        run_native(self._network, self._engine, inputs, threads, *results)

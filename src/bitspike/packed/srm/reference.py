@@ -19,8 +19,6 @@ from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.lif.reference import apply
 from bitspike.packed.srm.layers import SRMPackedLayer, SRMStack
 
-_AT_ONCE = 1 << 27  # neurons times steps held at a time
-
 
 class Run(NamedTuple):
     """What a network did; `spikes` has an entry per layer, after pooling."""
@@ -127,6 +125,4 @@ def over_time(network: SRMStack, inputs: Array | SpikeList) -> Array:
 
 
 def _parts(network: SRMStack, inputs: Array | SpikeList) -> list[Run]:
-    width = network.n_in + sum(layer.operator.n_out for layer in network.layers)
-    size = max(1, _AT_ONCE // (width * network.n_steps))
-    return [run(network, inputs[begin : begin + size]) for begin in range(0, max(1, len(inputs)), size)]
+    return [run(network, part) for part in network.parts(inputs)]
