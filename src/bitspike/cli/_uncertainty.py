@@ -34,9 +34,8 @@ def measure(
     if quantiles:
         found["conformal"] = conformal_figures(prediction.probabilities, labels, quantiles)
     if strange is not None:
-        outside, members = predict(strange.test_inputs), None
-        if prediction.members is not None and outside.members is not None:
-            members = prediction.members.transpose(0, 1), outside.members.transpose(0, 1)
+        outside = predict(strange.test_inputs)
+        members = prediction.members, outside.members
         figures = ood_figures(prediction.probabilities, outside.probabilities, members)
         found["ood"] = {"data": strange.name, "n": len(outside.labels), **figures}
     return {"uncertainty": found}

@@ -56,7 +56,9 @@ def evaluate(
         ood: another data set of inputs of the same shape, or idx:FOLDER: are its test inputs told from the others?
         plugin: module with classes of your own that the model or the run uses; may be given several times
     """
+    from bitspike.deploy.load import load
     from bitspike.metrics import model_bytes
+    from bitspike.recipes import RECIPES
     from bitspike.training import RunFolder
 
     file, trained_on = model, None
@@ -66,14 +68,16 @@ def evaluate(
         option = "--reference" if reference else "--verify"
         raise UsageError(f"{model} is not a run folder; {option} needs one, for the trained model lies there")
     strange = None if ood is None else _dataset(trained_on, ood, data_dir, model)
-    proof = {}
-    if verify:
-        proof = {"verified": _verified(model, file, _dataset(trained_on, data, data_dir, model), plugin)}
-    if reference:
-        found = _trained(model, _dataset(trained_on, data, data_dir, model), strange, plugin)
-    else:
-        found = _packed(file, trained_on, data, data_dir, backend, strange, plugin)
-    changed = [] if trained_on is None else changed_parts(model, _dataset(trained_on, data, data_dir, model))
+    packed = None if reference else load(file, backend, plugins=plugin)
+    recipe = None if packed is None else RECIPES.get(packed.contents.recipe)
+    dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, model)
+    proof = {"verified": _verified(model, file, dataset, plugin)} if verify else {}
+    found = (
+        _trained(model, dataset, strange, plugin)
+        if packed is None
+        else _packed(packed, dataset, strange, file)
+    )
+    changed = [] if trained_on is None else changed_parts(model, dataset)
     if changed:
         parts = ", ".join(changed)
         print(
@@ -111,15 +115,12 @@ class _Decided:
 
     def regression(self) -> dict[str, Any]:
         """Root mean square and mean absolute error of the scaled targets, and the spread of a committee's members."""
-        from bitspike.metrics.regression import regression_figures
+        from bitspike.metrics.summary import summarise_regression
 
-        prediction, targets = self.prediction, self.dataset.test_labels
-        members = None if prediction.members is None else prediction.members[:, :, 0]
+        targets = self.dataset.test_labels
         return {
             **self._about,
-            **regression_figures(prediction.potentials[:, 0], targets, members),
-            "spikes": float(prediction.n_spikes.double().mean()),
-            "synops": float(prediction.n_synops.double().mean()),
+            **summarise_regression(self.prediction, targets),
             "n": len(targets),
             "n_steps": self.n_steps,
             "seconds": round(self.seconds, 6),
@@ -130,16 +131,7 @@ class _Decided:
         return {"data": self.dataset.name, "note": self.dataset.note, "backend": self.backend}
 
 
-def _packed(
-    file: Path, trained_on: Data | None, data: str | None, data_dir: Path | None, backend: Backend,
-    strange: Dataset | None, plugins: tuple[str, ...],
-) -> dict[str, Any]:  # fmt: skip
-    from bitspike.deploy.load import load
-    from bitspike.recipes import RECIPES
-
-    packed = load(file, backend, plugins=plugins)
-    recipe = RECIPES.get(packed.contents.recipe)
-    dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, file)
+def _packed(packed: Model, dataset: Dataset, strange: Dataset | None, file: Path) -> dict[str, Any]:
     _same_classes(len(packed.classes), dataset, file)
     _uncertainty.require_same_shape(dataset, strange)
     inputs = _rows(dataset.test_inputs)

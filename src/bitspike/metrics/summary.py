@@ -17,6 +17,7 @@ from bitspike.metrics.calibration import (
 )
 from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic
 from bitspike.metrics.energy import Weights, Work, energy_uj
+from bitspike.metrics.regression import regression_figures
 from bitspike.metrics.spikes import spike_cost
 from bitspike.prediction import Prediction
 
@@ -54,4 +55,14 @@ def summarise(
         **({"input_macs": input_macs} if input_macs else {}),
         **({"neuron_updates": neuron_updates} if neuron_updates else {}),
         "energy_uj": energy_uj(Work(cost.synops, input_macs, neuron_updates), weights),
+    }
+
+
+def summarise_regression(prediction: Prediction, targets: Any) -> dict[str, float]:
+    """`regression_figures` of predicted values on `targets` (n,), a committee's with `spread`; spikes and synops."""
+    members = None if prediction.members is None else prediction.members[:, :, 0]
+    return {
+        **regression_figures(prediction.potentials[:, 0], targets, members),
+        "spikes": float(prediction.n_spikes.double().mean()),
+        "synops": float(prediction.n_synops.double().mean()),
     }

@@ -44,18 +44,20 @@ def conformal_figures(
 
 
 def ood_figures(
-    inside: Tensor, outside: Tensor, members: tuple[Tensor, Tensor] | None = None
+    inside: Tensor, outside: Tensor, members: tuple[Tensor | None, Tensor | None] = (None, None)
 ) -> dict[str, float]:
-    """AUROC by entropy, max_probability and, with `members`, mutual_information; fpr95 by entropy.
+    """AUROC by entropy, max_probability and, where both have `members`, mutual_information; fpr95 by entropy.
 
     `inside`, `outside` (n, classes): probabilities of inputs in and out of the distribution; `members`: those of each
-    member of a committee, (members, n, classes), of both.
+    member of a committee, (n, members, classes), of both.
     """
     figures = {
         "entropy": auroc(entropy(inside), entropy(outside)),
         "max_probability": auroc(least_confidence(inside), least_confidence(outside)),
         "fpr95": false_positive_rate(entropy(inside), entropy(outside)),
     }
-    if members is not None:
-        figures["mutual_information"] = auroc(*(mutual_information(part) for part in members))
+    known, strange = members
+    if known is not None and strange is not None:
+        doubts = (mutual_information(part.transpose(0, 1)) for part in (known, strange))
+        figures["mutual_information"] = auroc(*doubts)
     return figures

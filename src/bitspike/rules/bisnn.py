@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from bitspike.coding import EventBins, Poisson
 from bitspike.contracts import Batch, Progress, StepReport, Task
-from bitspike.errors import DataError, UsageError
+from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Rule
 from bitspike.ops.srm.settings import Draws, Kind, Update
 from bitspike.ranges import Range, at_least, between
-from bitspike.rules.gradient import GradientLearner
+from bitspike.rules.gradient import GradientLearner, take_back
 from bitspike.settings import SRM
 
 PRIOR = re.compile(r"prior\d+")
@@ -157,17 +157,16 @@ class BiSNNLearner(GradientLearner):
 
     def state_dict(self) -> dict[str, Tensor]:
         """The optimiser's, and `priorK` of latent K."""
-        return super().state_dict() | {f"prior{index}": prior for index, prior in enumerate(self.priors)}
+        return super().state_dict() | self._carried()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take the state back, in place: the kernels share the optimiser's memory."""
         super().load_state_dict({name: tensor for name, tensor in state.items() if not PRIOR.fullmatch(name)})
         self._start_moments()
-        for index, prior in enumerate(self.priors):
-            given = state.get(f"prior{index}")
-            if given is None or given.shape != prior.shape or given.dtype != prior.dtype:
-                raise DataError(f"'prior{index}' is missing or has another shape than {tuple(prior.shape)}")
-            prior.copy_(given)
+        take_back(self._carried(), state)
+
+    def _carried(self) -> dict[str, Tensor]:
+        return {f"prior{index}": prior for index, prior in enumerate(self.priors)}
 
     def _start_moments(self) -> None:
         """Adam's moments are 0 where it has none yet: the kernels move the optimiser's own memory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bitspike.contracts import Learner, Progress
@@ -77,3 +77,12 @@ class GradientLearner(Learner):
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the optimiser's state does not fit ({error})") from error
+
+
+def take_back(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Copy the tensors of these names back, in place; one that is missing or does not fit raises `DataError`."""
+    for name, tensor in own.items():
+        given = state.get(name)
+        if given is None or given.shape != tensor.shape or given.dtype != tensor.dtype:
+            raise DataError(f"{name!r} is missing or has another shape than {tuple(tensor.shape)}")
+        tensor.copy_(given)

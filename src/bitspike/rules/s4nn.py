@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bitspike.coding import FirstSpike
 from bitspike.contracts import Batch, Progress, StepReport, Task
-from bitspike.errors import BitspikeError, DataError, UsageError
+from bitspike.errors import BitspikeError, UsageError
 from bitspike.experiment import Experiment, Rule
 from bitspike.ops.s4nn.settings import StepSettings, Targets
 from bitspike.ranges import Range, above, at_least, between, count
-from bitspike.rules.gradient import GradientLearner
+from bitspike.rules.gradient import GradientLearner, take_back
 from bitspike.settings import IF
 
 if TYPE_CHECKING:
@@ -208,11 +208,7 @@ class S4NNLearner(GradientLearner):
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take the state back; thresholds follow alpha."""
         super().load_state_dict({name: tensor for name, tensor in state.items() if name not in COUNTERS})
-        for name in COUNTERS:
-            own, given = vars(self)[name], state.get(name)
-            if given is None or given.shape != own.shape or given.dtype != own.dtype:
-                raise DataError(f"{name!r} is missing or has another shape than {tuple(own.shape)}")
-            own.copy_(given)
+        take_back({name: vars(self)[name] for name in COUNTERS}, state)
         self._set_thresholds()
 
     def _set_thresholds(self) -> None:

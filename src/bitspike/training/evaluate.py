@@ -16,9 +16,10 @@ from bitspike.contracts import Batch
 from bitspike.data import Dataset
 from bitspike.experiment import Experiment
 from bitspike.files import write_atomically
+from bitspike.metrics.calibration import decided_confidence
 from bitspike.metrics.quality import quality
 from bitspike.metrics.regression import regression_figures
-from bitspike.metrics.summary import summarise
+from bitspike.metrics.summary import summarise, summarise_regression
 from bitspike.networks.base import Network
 from bitspike.networks.committee import deciding
 from bitspike.networks.posterior import draw, mode
@@ -142,7 +143,7 @@ def _modes(
         figures[name] = quality(p, raw, decided, labels)
         arrays[f"mode_{name}_correct"] = decided == labels
         for end, probabilities in (("", p), ("_raw", raw.double().softmax(1))):
-            confidence = probabilities.gather(1, decided[:, None])[:, 0]
+            confidence = decided_confidence(probabilities, decided)
             arrays[f"mode_{name}_confidence{end}"] = confidence.float()
     return figures, arrays
 
@@ -168,9 +169,7 @@ def _evaluate_regression(
         arrays["members"] = members
     figures: dict[str, Any] = {
         "n": len(targets), "n_steps": experiment.coding.n_steps,
-        **regression_figures(mean, targets, members),
-        "spikes": float(prediction.n_spikes.double().mean()),
-        "synops": float(prediction.n_synops.double().mean()),
+        **summarise_regression(prediction, targets),
         "layers": shown.activity(inputs)[0],
     }  # fmt: skip
     line = None if what.dataset is None else what.dataset.line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -56,11 +57,10 @@ def load_snapshots(folder: Path | str, plugins: Plugins = ()) -> tuple[Experimen
         raise DataError(
             f"{folder} holds no snapshots; train with --training.keep 5, say, or leave out --snapshots"
         )
+    experiment, fresh, _, _ = _loaded(folder, plugins)
     networks = []
-    for file in files[
-        -run.experiment(plugins).training.keep :
-    ]:  # a run that was trained on has older ones too
-        experiment, network, _, _ = _loaded(folder, plugins)
+    for file in files[-experiment.training.keep :]:  # a run that was trained on has older ones too
+        network = copy.deepcopy(fresh)
         restore_network(file, network, load_checkpoint(file).network)
         networks.append(network)
     return experiment, networks

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitspike.contracts import Batch
 from bitspike.metrics.calibration import (
+    decided_confidence,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -92,13 +93,11 @@ def _outside(
     if images.shape[1] == images.shape[2]:
         strange = {"rotated": images.rot90(1, (1, 2)).contiguous(), **strange}
     inside = test.prediction.probabilities[rows]
-    known, found = test.prediction.members, {}
+    known = None if test.prediction.members is None else test.prediction.members[rows]
+    found = {}
     for name, disturbed in strange.items():
         outside = predict(encode(disturbed.numpy()))
-        members = None
-        if known is not None and outside.members is not None:
-            members = known[rows].transpose(0, 1), outside.members.transpose(0, 1)
-        found[name] = ood_figures(inside, outside.probabilities, members)
+        found[name] = ood_figures(inside, outside.probabilities, (known, outside.members))
     return found
 
 
@@ -134,7 +133,7 @@ def _scaled(test: Judged, held: Prediction, labels: Tensor) -> dict[str, float]:
     temperature = fit_temperature(held.potentials, labels)
     decided = test.prediction
     probabilities = (decided.potentials.double() / temperature).softmax(1)
-    confidence = probabilities.gather(1, decided.labels.long().unsqueeze(1)).squeeze(1)
+    confidence = decided_confidence(probabilities, decided.labels)
     return {
         "temperature": temperature,
         "nll": negative_log_likelihood(probabilities, test.labels),
