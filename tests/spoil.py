@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.numpy
 from hypothesis import strategies as st
+
+from bitspike.errors import FormatError
+from bitspike.packed.file import decode
 
 
 def parts(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -21,6 +26,19 @@ def parts(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def whole(metadata: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     return safetensors.numpy.save(tensors, metadata={"bitspike": json.dumps(metadata)})
+
+
+Spoil = Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
+HUGE = {"height": 4000, "width": 4000, "channels": 1, "n_filters": 1, "size": 1, "padding": 0}
+
+
+def assert_refused(valid: bytes, spoil: Spoil, match: str) -> None:
+    """The file is read as it is, and refused once `spoil` has changed its metadata or tensors."""
+    metadata, tensors = parts(valid)
+    decode(whole(metadata, tensors))
+    spoil(metadata, tensors)
+    with pytest.raises(FormatError, match=match):
+        decode(whole(metadata, tensors))
 
 
 def spoilt_bytes(data: st.DataObject, valid: bytes) -> bytes:

@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from bitspike.coding import time_table
 from bitspike.errors import BackendError, DataError
 from bitspike.ops.native import instruction_sets
-from bitspike.packed.decisions import Decisions
 from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.native import FirstSpikeEngine
 from bitspike.packed.first_spike.network import FirstSpikePacked
 from bitspike.packed.first_spike.reference import decide
 from packed_nets import assert_equal, random_images, random_network, random_times
 
-pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the native engine was not built")
+pytestmark = [
+    pytest.mark.skipif(not instruction_sets(), reason="the native engine was not built"),
+    pytest.mark.usefixtures("poisoned_decisions"),
+]
 ISAS = instruction_sets() or ["none"]
 
 SIZES = [
@@ -30,20 +32,6 @@ SIZES = [
     (784, 600, 10),
     (3, 1030, 17),
 ]
-
-
-@pytest.fixture(autouse=True)
-def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results start as garbage, so one that is not written is found."""
-
-    def poisoned(n: int, n_classes: int) -> Decisions:
-        decisions = empty(n, n_classes)
-        for array in vars(decisions).values():
-            array.view(np.uint8)[...] = 1 if array.dtype == np.bool_ else 0xAB
-        return decisions
-
-    empty = Decisions.empty
-    monkeypatch.setattr(Decisions, "empty", staticmethod(poisoned))
 
 
 CASES = [(widths, n_steps) for widths in SIZES for n_steps in (1, 2, 16, 256, 4096)]

@@ -14,29 +14,17 @@ from bitspike.errors import BackendError, DataError
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.native import instruction_sets
 from bitspike.ops.operators import Conv, Dense, Operator, Pool
-from bitspike.packed.decisions import Decisions
 from bitspike.packed.lif.native import LIFEngine, least_current
 from bitspike.packed.lif.network import LIFPacked
 from bitspike.packed.lif.reference import decide, run
 from lif_nets import dense, maps, random_inputs, random_spikes, random_trains
 from packed_nets import assert_equal
 
-pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the native engine was not built")
+pytestmark = [
+    pytest.mark.skipif(not instruction_sets(), reason="the native engine was not built"),
+    pytest.mark.usefixtures("poisoned_decisions"),
+]
 ISAS = instruction_sets() or ["none"]
-
-
-@pytest.fixture(autouse=True)
-def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results start as garbage, so one that is not written is found."""
-
-    def poisoned(n: int, n_classes: int) -> Decisions:
-        decisions = empty(n, n_classes)
-        for array in vars(decisions).values():
-            array.view(np.uint8)[...] = 1 if array.dtype == np.bool_ else 0xAB
-        return decisions
-
-    empty = Decisions.empty
-    monkeypatch.setattr(Decisions, "empty", staticmethod(poisoned))
 
 
 SHAPES: list[list[Operator]] = [
