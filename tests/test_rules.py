@@ -34,6 +34,7 @@ from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
 from bitspike.settings import IF, LIF, SRM, Optimizer, Weights
 from bitspike.training.trainer import Trainer
+from small_runs import same
 
 REAL = Weights(kind="real", hidden=(-0.5, 0.5), output=(-0.5, 0.5), clip=None)
 REAL_RACE = FirstSpikeRace(tau_c=1.0, tau_h=1.0, width=1.0, theta_out=4.0, p0=0.3)
@@ -148,10 +149,6 @@ def start(experiment: Experiment, moons: Dataset, seed: int = 0) -> Start:
     network = experiment.rule.build(experiment, Task(inputs, 2), generator)
     data = Batch(inputs, torch.from_numpy(moons.train_labels))
     return Start(network, experiment.rule.learner(network, experiment), data, generator)
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def assert_equal(a: Prediction, b: Prediction) -> None:

@@ -22,6 +22,7 @@ from bitspike.recipes import RECIPES
 from bitspike.rules.bisnn import BiSNN, BiSNNLearner
 from bitspike.settings import IF, SRM, Optimizer, Predict, Weights
 from bitspike.training import RunFolder, load_best, load_model, resume, train
+from small_runs import interrupted
 
 BAYES = Weights("bernoulli", (-1.0, 1.0), (-1.0, 1.0), clip=None, conv=(-1.0, 1.0))
 SMALL = Experiment(
@@ -194,20 +195,8 @@ def test_a_run_with_a_committee_resumes_to_the_same_bits_and_comes_back(tmp_path
     experiment = replace(SMALL, training=Training(epochs=3, batch_size=200, mode_epochs=1, keep=2))
     whole = train(experiment, tmp_path / "whole", progress=False)
     cut = tmp_path / "cut"
-    original, folder = RunFolder.append_metrics, RunFolder(cut)
-
-    class Stop(Exception):
-        pass
-
-    def stop(self: RunFolder, figures: dict[str, Any]) -> None:
-        if figures["epoch"] == 2:
-            raise Stop
-        original(self, figures)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunFolder, "append_metrics", stop)
-        with pytest.raises(Stop):
-            train(experiment, cut, progress=False)
+    with interrupted(2, written=False):
+        train(experiment, cut, progress=False)
     resume(cut, progress=False)
     for name in (
         "checkpoint.safetensors",
@@ -216,7 +205,7 @@ def test_a_run_with_a_committee_resumes_to_the_same_bits_and_comes_back(tmp_path
         "snapshot-3.safetensors",
     ):
         assert (cut / name).read_bytes() == (whole.folder / name).read_bytes(), name
-    assert folder.snapshot(2).exists()
+    assert RunFolder(cut).snapshot(2).exists()
     _, model = load_model(cut)
     assert isinstance(model, Committee)
     assert model.state_dict().keys() == whole.model.state_dict().keys()

@@ -19,6 +19,7 @@ from bitspike.contracts import Batch
 from bitspike.errors import DataError
 from bitspike.training import RunFolder, load_best, load_model, resume, train
 from bitspike.training.checkpoint import load_checkpoint
+from small_runs import interrupted, results
 
 MODULE = '''
 """A perceptron of real weights on pixels that are scaled; its learner carries a momentum of its own."""
@@ -188,28 +189,16 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
     del sys.modules["own_parts"]
 
 
-def test_they_train_go_on_to_the_same_bits_and_load(
-    own: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_they_train_go_on_to_the_same_bits_and_load(own: Any, tmp_path: Path) -> None:
     whole = train(own.recipe, tmp_path / "whole", progress=False)
     assert whole.evaluation["accuracy"] > 0.7
     assert (whole.evaluation["system"], whole.evaluation["decides"]) == ("flat", "once")
-    write = RunFolder.append_metrics
-
-    def interrupt(folder: RunFolder, figures: dict[str, Any]) -> None:
-        write(folder, figures)
-        if figures["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "append_metrics", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(own.recipe, tmp_path / "cut", progress=False)
+    with interrupted(2, written=True):
+        train(own.recipe, tmp_path / "cut", progress=False)
     checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint.safetensors")
     assert set(checkpoint.learner) == {"velocity0", "velocity1"}
     resume(tmp_path / "cut", progress=False)
-    for name in ("checkpoint.safetensors", "evaluation.json", "evaluation.safetensors", "experiment.json"):
-        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
     experiment, network = load_model(tmp_path / "whole")
     assert experiment == own.recipe

@@ -12,34 +12,21 @@ from typing import Any
 import pytest
 import torch
 
-from bitspike.coding import FirstSpike, Pixel
+from bitspike.coding import FirstSpike
 from bitspike.data import load, split
 from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
 from bitspike.errors import BackendError, BitspikeError, UsageError
 from bitspike.experiment import Experiment, Training
 from bitspike.networks.committee import Committee
-from bitspike.recipes.bnn import bnn_digits
-from bitspike.rules.bnn import BNN, BNNLearner
+from bitspike.rules.bnn import BNNLearner
 from bitspike.rules.first_spike_race import FirstSpikeRace
-from bitspike.settings import IF, Optimizer, Predict, Weights
+from bitspike.settings import Optimizer, Predict, Weights
 from bitspike.training import RunFolder, Trainer, resume, train
 from bitspike.training import run as run_module
+from small_runs import same, small, timeless
 
 STEPS = 25  # 1,202 images in batches of 50
-
-
-def small(**changes: Any) -> Experiment:
-    base = Experiment(
-        "small",
-        coding=Pixel(),
-        network=IF(hidden=(30,)),
-        rule=BNN(),
-        weights=bnn_digits.weights,
-        optimizer=bnn_digits.optimizer,
-        training=Training(epochs=3, batch_size=50),
-    )
-    return replace(base, **changes)
 
 
 SPIKING: dict[str, Any] = {
@@ -52,14 +39,6 @@ def trainer(experiment: Experiment) -> Trainer:
     dataset = load(experiment.data.name)
     parts = split(dataset, experiment.data.validation, experiment.split_seed)
     return Trainer(experiment, parts, dataset.n_outputs, dataset.shape)
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
 
 
 def test_it_ends_where_a_run_does(tmp_path: Path) -> None:

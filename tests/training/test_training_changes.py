@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+import small_runs
 from bitspike import codec
-from bitspike.coding import FirstSpike, Pixel, Poisson
+from bitspike.coding import FirstSpike, Poisson
 from bitspike.contracts import Batch, Progress
 from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
@@ -20,44 +21,26 @@ from bitspike.errors import DataError, UsageError
 from bitspike.experiment import Data, Experiment, Training
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.rules.bisnn import BiSNN
-from bitspike.rules.bnn import BNN, BNNLearner
+from bitspike.rules.bnn import BNNLearner
 from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import IF, LIF, SRM, Optimizer, Weights
+from bitspike.settings import LIF, SRM, Optimizer, Weights
 from bitspike.training import RunFolder, load_model, load_snapshots, resume, train
 from bitspike.training.checkpoint import load_checkpoint
+from small_runs import results
 
 CONSTANT = replace(bnn_digits.optimizer, schedule="constant")
 
 
 def small(**changes: Any) -> Experiment:
-    base = Experiment(
-        "small",
-        data=Data(validation=0.7),
-        coding=Pixel(),
-        network=IF(hidden=(30,)),
-        rule=BNN(),
-        weights=bnn_digits.weights,
-        optimizer=CONSTANT,
-        training=Training(epochs=3, batch_size=50),
-    )
-    return replace(base, **changes)
+    return small_runs.small(**{"data": Data(validation=0.7), "optimizer": CONSTANT, **changes})
 
 
 def cut(experiment: Experiment, folder: Path, epoch: int) -> Path:
     """A run that was interrupted after so many epochs."""
-    write = RunFolder.append_metrics
-
-    def interrupt(folder: RunFolder, figures: dict[str, Any]) -> None:
-        if figures["epoch"] > epoch:
-            raise KeyboardInterrupt
-        write(folder, figures)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunFolder, "append_metrics", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(experiment, folder, progress=False)
+    with small_runs.interrupted(epoch + 1, written=False):
+        train(experiment, folder, progress=False)
     return folder
 
 
@@ -75,12 +58,6 @@ def begun(interrupted: Path, tmp_path: Path) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    """What must not depend on how a run came to its end."""
-    names = ("checkpoint.safetensors", "evaluation.json", "evaluation.safetensors", "experiment.json")
-    return {name: (folder / name).read_bytes() for name in names}
 
 
 def last_resumption(folder: Path) -> dict[str, Any]:
@@ -196,23 +173,12 @@ def test_a_finished_run_goes_on_by_more_epochs_as_if_it_had_not_ended(
     assert result.experiment.training.epochs == 4
 
 
-def test_a_finished_run_that_goes_on_can_be_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_that_goes_on_can_be_interrupted(tmp_path: Path) -> None:
     train(small(training=Training(epochs=6, batch_size=50)), tmp_path / "whole", progress=False)
     folder = tmp_path / "longer"
     train(small(), folder, progress=False)
-    write = RunFolder.append_metrics
-
-    def interrupt(folder: RunFolder, figures: dict[str, Any]) -> None:
-        if figures["epoch"] == 5:
-            raise KeyboardInterrupt
-        write(folder, figures)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "append_metrics", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            resume(folder, progress=False, changes={"training.epochs": 6})
+    with small_runs.interrupted(5, written=False):
+        resume(folder, progress=False, changes={"training.epochs": 6})
     with pytest.raises(DataError, match="stopped after epoch 4; resume it first"):
         load_model(folder)
     resume(folder, progress=False)

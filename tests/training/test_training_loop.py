@@ -20,15 +20,14 @@ from safetensors.torch import load_file
 
 from bitspike import codec, errors
 from bitspike.cli import main
-from bitspike.coding import FirstSpike, Pixel, Poisson
+from bitspike.coding import FirstSpike, Poisson
 from bitspike.contracts import Batch, Progress
 from bitspike.data.augment import Augment
 from bitspike.data.distortion import Distortion
 from bitspike.errors import BitspikeError, DataError, UsageError
-from bitspike.experiment import Data, Experiment, Training
+from bitspike.experiment import Data, Training
 from bitspike.networks.heaviside import HeavisideNetwork
-from bitspike.recipes.bnn import bnn_digits
-from bitspike.rules.bnn import BNN, BNNLearner
+from bitspike.rules.bnn import BNNLearner
 from bitspike.rules.first_spike_race import FirstSpikeRace
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
@@ -37,6 +36,7 @@ from bitspike.training import RunFolder, load_model, resume, train
 from bitspike.training import run as run_module
 from bitspike.training.checkpoint import load_checkpoint
 from bitspike.training.randomness import generator
+from small_runs import interrupted, results, small, timeless
 
 FEW = Data(validation=0.7)
 SOURCE = Path(errors.__file__).parents[1]
@@ -48,38 +48,6 @@ from bitspike.training import train
 experiment, folder = sys.argv[1:]
 train(codec.from_json(Path(experiment).read_text()), folder)
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def small(**changes: Any) -> Experiment:
-    base = Experiment(
-        "small",
-        coding=Pixel(),
-        network=IF(hidden=(30,)),
-        rule=BNN(),
-        weights=bnn_digits.weights,
-        optimizer=bnn_digits.optimizer,
-        training=Training(epochs=3, batch_size=50),
-    )
-    return replace(base, **changes)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """What must not depend on interruptions: results, without times of day."""
-    names = ("checkpoint.safetensors", "evaluation.json", "evaluation.safetensors", "experiment.json")
-    return {name: (folder / name).read_bytes() for name in names}
-
-
-def timeless(folder: Path) -> list[dict[str, Any]]:
-    clocks = {"seconds", "images_per_second"}
-    return [{k: v for k, v in line.items() if k not in clocks} for line in RunFolder(folder).metrics()]
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
@@ -162,9 +130,9 @@ def test_the_model_kept_is_the_best_on_validation_and_of_equals_the_later(
 def test_same_seed_same_bits_other_seed_other_bits(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(small(seed=seed), tmp_path / name, progress=False)
-    a, b, c = (files(tmp_path / name) for name in "abc")
+    a, b, c = (results(tmp_path / name) for name in "abc")
     assert a == b
-    assert timeless(tmp_path / "a") == timeless(tmp_path / "b")
+    assert timeless(RunFolder(tmp_path / "a").metrics()) == timeless(RunFolder(tmp_path / "b").metrics())
     assert a["checkpoint.safetensors"] != c["checkpoint.safetensors"]
 
 
@@ -195,21 +163,14 @@ def test_resumed_runs_end_in_the_same_bits(
 ) -> None:
     experiment = small(data=FEW, **changes)
     train(experiment, tmp_path / "whole", progress=False)
-    write = RunFolder.append_metrics
-
-    def interrupt(folder: RunFolder, figures: dict[str, Any]) -> None:
-        write(folder, figures)
-        if figures["epoch"] == when + 1:  # the line is there, the checkpoint is not
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "append_metrics", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(experiment, tmp_path / "cut", progress=False)
+    with interrupted(when + 1, written=True):  # the line is there, the checkpoint is not
+        train(experiment, tmp_path / "cut", progress=False)
     assert len(RunFolder(tmp_path / "cut").metrics()) == when + 1
     resume(tmp_path / "cut", progress=False)
-    assert files(tmp_path / "cut") == files(tmp_path / "whole")
-    assert timeless(tmp_path / "cut") == timeless(tmp_path / "whole")
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert timeless(RunFolder(tmp_path / "cut").metrics()) == timeless(
+        RunFolder(tmp_path / "whole").metrics()
+    )
     assert RunFolder(tmp_path / "cut").read_json("manifest.json")["resumed"][0]["after_epoch"] == when
 
 
@@ -260,8 +221,8 @@ def test_killed_interrupted_and_resumed_ends_in_the_same_bits(
     assert main(["eval", str(folder)]) == 2  # there is no model file yet
 
     resume(folder, progress=False)
-    assert files(folder) == files(tmp_path / "whole")
-    assert timeless(folder) == timeless(tmp_path / "whole")
+    assert results(folder) == results(tmp_path / "whole")
+    assert timeless(RunFolder(folder).metrics()) == timeless(RunFolder(tmp_path / "whole").metrics())
 
 
 def test_stopped_before_the_first_checkpoint(tmp_path: Path) -> None:
@@ -269,7 +230,7 @@ def test_stopped_before_the_first_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "cut" / ".checkpoint.safetensors.tmp").write_bytes(b"half")
     resume(tmp_path / "cut", progress=False)
     train(small(), tmp_path / "whole", progress=False)
-    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
 
 def test_a_finished_run_is_not_evaluated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,10 +243,10 @@ def test_a_finished_run_is_not_evaluated_again(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(run_module, "evaluate", counted)
     first = train(small(), tmp_path / "run", progress=False)
-    before = files(tmp_path / "run")
+    before = results(tmp_path / "run")
     again = resume(tmp_path / "run", progress=False)
     assert len(calls) == 1
-    assert files(tmp_path / "run") == before
+    assert results(tmp_path / "run") == before
     assert again.evaluation == first.evaluation
     assert all(
         torch.equal(a, b) for a, b in zip(again.model.parameters(), first.model.parameters(), strict=True)
