@@ -19,6 +19,14 @@ struct Arena {
     }
 };
 
+// What a `Scratch` made from these takes of an arena.
+template <class Scratch, class... From>
+std::size_t bytes_of(const From&... from) {
+    Arena counted{nullptr};
+    Scratch(from..., counted);
+    return counted.used;
+}
+
 // An array of plain numbers or vectors, aligned to 64 bytes.
 template <class T>
 class Buffer {

@@ -3,7 +3,7 @@
 
 namespace bitspike::lif {
 
-// Of the forward pass (ops/spike_train/neuron.py); limit = threshold - epsilon, rate = 1 / tau_s.
+// Of the forward pass (ops/lif/neuron.py); limit = threshold - epsilon, rate = 1 / tau_s.
 struct Lif {
     float beta_m, beta_s, rate, limit;
     int refractory;

@@ -21,13 +21,16 @@ inline Outputs outputs(std::size_t n, int classes, const Result<std::int64_t>& l
             data_of(potentials, all), data_of(n_spikes, n),      data_of(n_synops, n)};
 }
 
-// Runs run(begin, end, scratch) over n samples in parts of `least` or more; -1, or the smallest of the samples that runs return.
-template <class Kept, class Run>
-std::int64_t over_samples(std::size_t n, std::size_t least, int threads, std::size_t scratch_bytes, const Run& run) {
+// Runs n samples in parts of `least` or more; -1, or the smallest of the samples that runs return.
+template <class Network, class Inputs, class Results>
+std::int64_t over_samples(const Engine<Network, Inputs, Results>& kernels, const Network& net, const Inputs& in,
+                          const Results& out, std::size_t n, std::size_t least, int threads) {
+    const std::size_t bytes = kernels.scratch_bytes(net, in);
     const int parts = static_cast<int>(std::min<std::size_t>(std::max(1, threads), n / least));
     std::vector<std::int64_t> bad(static_cast<std::size_t>(parts_of(n, parts)), -1);
     over(n, parts, [&](int part, std::size_t begin, std::size_t end) {
-        bad[static_cast<std::size_t>(part)] = run(begin, end, scratch<char, Kept>(scratch_bytes));
+        char* memory = scratch<char, Engine<Network, Inputs, Results>>(bytes);
+        bad[static_cast<std::size_t>(part)] = kernels.run(net, in, out, begin, end, memory);
     });
     for (std::int64_t sample : bad)
         if (sample >= 0) return sample;

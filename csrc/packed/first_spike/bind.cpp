@@ -11,7 +11,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "common/cpu.hpp"
 #include "packed/run.hpp"
@@ -168,12 +167,8 @@ class PackedEngine {
     std::int64_t go(const Inputs& in, std::size_t n, int threads, const Outputs& out) const {
         std::optional<nb::gil_scoped_release> released;
         if (n > 4) released.emplace();
-        struct Kept;
         // A thread that wakes for fewer than 64 samples costs more than it brings.
-        return over_samples<Kept>(n, 64, threads, kernels_->scratch_bytes(net_, in),
-                                  [&](std::size_t begin, std::size_t end, char* scratch) {
-                                      return kernels_->run(net_, in, out, begin, end, scratch);
-                                  });
+        return over_samples(*kernels_, net_, in, out, n, 64, threads);
     }
 
     Layer layers_[max_layers]{};

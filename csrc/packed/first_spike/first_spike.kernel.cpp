@@ -228,10 +228,8 @@ std::int64_t run(const Network& net, const Inputs& in, const Outputs& out, std::
     const std::size_t width = static_cast<std::size_t>(net.n_in);
     for (std::size_t sample = begin; sample < end; ++sample) {
         race.reset();
-#if defined(__GNUC__)
         if (in.images && sample + 1 < end)
             for (std::size_t i = 0; i < width; i += 64) __builtin_prefetch(in.images + (sample + 1) * width + i);
-#endif
         if (in.images) {
             const Levels& levels = *in.levels;
             const int n = Ops::scan_pixels(in.images + sample * width, net.n_in, levels.dimmest, scratch.keys);
@@ -272,13 +270,7 @@ using Best = Avx2;
 using Best = Portable;
 #endif
 
-static std::size_t scratch_bytes(const Network& net, const Inputs& in) {
-    Arena counted{nullptr};
-    Scratch(net, in, counted);
-    return counted.used;
-}
-
-const Kernels table = {scratch_bytes, run<Best>};
+const Kernels table = {bytes_of<Scratch, Network, Inputs>, run<Best>};
 
 }  // namespace
 

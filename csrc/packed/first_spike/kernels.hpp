@@ -34,7 +34,7 @@ struct Network {
     bool fires_unprompted;  // a threshold below 0: some neuron fires in step 0 without a spike
 };
 
-// Pixels in descending levels: level k holds the pixels lowest[k]..highest[k] and spikes in step level_time[k].
+// Pixels in descending levels: level k holds the pixels lowest[k]..highest[k] and spikes in step time[k].
 struct Levels {
     int n;
     int dimmest;  // pixels below it never spike; 256: none does
@@ -48,12 +48,7 @@ struct Inputs {
     const std::int16_t* times;   // (n, n_in) or null
 };
 
-struct Kernels {
-    // Bytes of scratch memory (aligned to 64) that one part of a run needs; its content does not matter.
-    std::size_t (*scratch_bytes)(const Network&, const Inputs&);
-    // Decides samples begin..end; returns -1, or the first sample with a spike time outside 0..n_steps.
-    std::int64_t (*run)(const Network&, const Inputs&, const Outputs&, std::size_t begin, std::size_t end, char* scratch);
-};
+using Kernels = Engine<Network, Inputs, Outputs>;
 
 BITSPIKE_VARIANTS(const Kernels&, kernels);
 

@@ -7,34 +7,9 @@
 namespace bitspike::packed::first_spike {
 namespace {
 
-inline int lowest_bit(std::uint64_t x) {
-#if defined(__GNUC__)
-    return __builtin_ctzll(x);
-#else
-    int n = 0;
-    for (; !(x & 1); x >>= 1) ++n;
-    return n;
-#endif
-}
-
-inline int count_bits(std::uint64_t x) {
-#if defined(__GNUC__)
-    return __builtin_popcountll(x);
-#else
-    int n = 0;
-    for (; x; x &= x - 1) ++n;
-    return n;
-#endif
-}
-
-inline int bit_width(unsigned x) {
-#if defined(__GNUC__)
-    return x ? 32 - __builtin_clz(x) : 0;
-#endif
-    int n = 0;
-    for (; x; x >>= 1) ++n;
-    return n;
-}
+inline int lowest_bit(std::uint64_t x) { return __builtin_ctzll(x); }
+inline int count_bits(std::uint64_t x) { return __builtin_popcountll(x); }
+inline int bit_width(unsigned x) { return x ? 32 - __builtin_clz(x) : 0; }
 
 // Byte b of spread(x) is bit b of x.
 inline std::uint64_t spread(std::uint8_t x) {

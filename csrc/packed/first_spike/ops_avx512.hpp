@@ -1,13 +1,13 @@
-// What AVX-512 does better.
+// What AVX-512 does better than AVX2.
 #pragma once
 #include <immintrin.h>
 
-#include "packed/first_spike/ops.hpp"
+#include "packed/first_spike/ops_avx2.hpp"
 
 namespace bitspike::packed::first_spike {
 namespace {
 
-struct Avx512 : Portable {
+struct Avx512 : Avx2 {
     struct Bits {
         static constexpr int words = 8;
         __m512i v;
@@ -129,23 +129,10 @@ struct Avx512 : Portable {
             }
     }
 
-    static void add16(const std::int16_t* row, std::int16_t* sum) {
-        __m256i* at = reinterpret_cast<__m256i*>(sum);
-        _mm256_store_si256(at, _mm256_add_epi16(_mm256_load_si256(at),
-                                                _mm256_load_si256(reinterpret_cast<const __m256i*>(row))));
-    }
-
     static void add16_bits(const Network& net, const Layer& y, const std::uint64_t* bits, int fired,
                            std::int16_t* sum) {
-        if (net.counts_bits) return count_columns(y, bits, fired, sum);
-        __m256i* at = reinterpret_cast<__m256i*>(sum);
-        __m256i total = _mm256_load_si256(at);
-        for (int w = 0; 64 * w < y.n_in; ++w)
-            for (std::uint64_t rest = bits[w]; rest; rest &= rest - 1) {
-                const std::int16_t* row = y.rows16 + 16 * (64 * w + lowest_bit(rest));
-                total = _mm256_add_epi16(total, _mm256_load_si256(reinterpret_cast<const __m256i*>(row)));
-            }
-        _mm256_store_si256(at, total);
+        if (net.counts_bits) count_columns(y, bits, fired, sum);
+        else Avx2::add16_bits(net, y, bits, fired, sum);
     }
 
     // U += 2 |bits & column| - |bits|, without a branch per spike.

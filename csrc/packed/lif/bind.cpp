@@ -4,7 +4,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -102,11 +101,7 @@ class TrainEngine {
 
     std::int64_t go(const Inputs& in, std::size_t n, int threads, const Outputs& out) const {
         nb::gil_scoped_release released;
-        struct Kept;
-        return over_samples<Kept>(n, 2, threads, kernels_->scratch_bytes(net_, in),
-                                  [&](std::size_t begin, std::size_t end, char* scratch) {
-                                      return kernels_->run(net_, in, out, begin, end, scratch);
-                                  });
+        return over_samples(*kernels_, net_, in, out, n, 2, threads);
     }
 
     Layer layers_[max_layers]{};

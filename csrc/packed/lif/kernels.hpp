@@ -22,12 +22,7 @@ struct Network {
     int n_layers, n_in, n_classes, n_steps;
 };
 
-struct Kernels {
-    // Bytes of scratch memory (aligned to 64) that one part of a run needs; its content does not matter.
-    std::size_t (*scratch_bytes)(const Network&, const Inputs&);
-    // Decides samples begin..end; returns -1, or the first sample whose list has a spike outside the window or twice.
-    std::int64_t (*run)(const Network&, const Inputs&, const Outputs&, std::size_t begin, std::size_t end, char* scratch);
-};
+using Kernels = Engine<Network, Inputs, Outputs>;
 
 BITSPIKE_VARIANTS(const Kernels&, kernels);
 

@@ -186,13 +186,7 @@ static std::int64_t run(const Network& net, const Inputs& in, const Outputs& out
     return -1;
 }
 
-static std::size_t scratch_bytes(const Network& net, const Inputs& in) {
-    Arena counted{nullptr};
-    Scratch(net, in, counted);
-    return counted.used;
-}
-
-const Kernels table = {scratch_bytes, run};
+const Kernels table = {bytes_of<Scratch, Network, Inputs>, run};
 
 }  // namespace
 

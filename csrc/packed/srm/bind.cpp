@@ -7,7 +7,6 @@
 #include <nanobind/stl/tuple.h>
 
 #include <limits>
-#include <optional>
 #include <string>
 
 #include "common/cpu.hpp"
@@ -127,11 +126,7 @@ class SRMEngine {
         const Outputs out{data_of(probabilities, n * k), data_of(over_time, n * n_times * k), data_of(n_spikes, n),
                           data_of(n_synops, n)};
         nb::gil_scoped_release released;
-        struct Kept;
-        return over_samples<Kept>(n, 2, threads, kernels_->scratch_bytes(net_, in),
-                                  [&](std::size_t begin, std::size_t end, char* scratch) {
-                                      return kernels_->run(net_, in, out, begin, end, scratch);
-                                  });
+        return over_samples(*kernels_, net_, in, out, n, 2, threads);
     }
 
     Layer layers_[max_layers]{};

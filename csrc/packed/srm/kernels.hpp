@@ -1,5 +1,5 @@
 // Packed inference of BiSNN: the prepared network, and its run. The numbers are those of
-// ops/packed_srm/reference.py, bit for bit.
+// bitspike/packed/srm/reference.py, bit for bit.
 #pragma once
 #include "common/isa.hpp"
 #include "packed/engine.hpp"
@@ -35,12 +35,7 @@ struct Outputs {
     std::int64_t* n_synops;
 };
 
-struct Kernels {
-    // Bytes of scratch memory (aligned to 64) that one part of a run needs; its content does not matter.
-    std::size_t (*scratch_bytes)(const Network&, const Inputs&);
-    // Runs samples begin..end; returns -1, or the first sample whose list has a spike outside the window or twice.
-    std::int64_t (*run)(const Network&, const Inputs&, const Outputs&, std::size_t begin, std::size_t end, char* scratch);
-};
+using Kernels = Engine<Network, Inputs, Outputs>;
 
 BITSPIKE_VARIANTS(const Kernels&, kernels);
 
