@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitspike.errors import UsageError
 from bitspike.settings import Optimizer
 
 
@@ -82,9 +83,33 @@ def test_other_types_take_the_plain_kernels() -> None:
 
 @pytest.mark.parametrize(
     ("schedule", "values"),
-    [("cosine", (1, 0.5)), ("exponential", (1, 0.1)), ("constant", (1, 1)), ("inverse-sqrt", (1, 1))],
+    [
+        ("cosine", (1, 0.5)),
+        ("linear", (1, 0.505)),
+        ("exponential", (1, 0.1)),
+        ("constant", (1, 1)),
+        ("inverse-sqrt", (1, 1)),
+    ],
 )
 def test_schedules(schedule: Any, values: tuple[float, float]) -> None:
     optimizer = Optimizer(schedule=schedule, final=0.01)
     assert (optimizer.factor(0.0), optimizer.factor(0.5)) == pytest.approx(values)
     assert optimizer.factor(0.5, epoch=4) == pytest.approx(0.5 if schedule == "inverse-sqrt" else values[1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle", "end"),
+    [("cosine", 0.5, 0.0), ("linear", 0.6, 0.2), ("exponential", 0.2**0.5, 0.2)],
+)
+def test_step_sizes_are_held_before_they_shrink(schedule: Any, middle: float, end: float) -> None:
+    optimizer = Optimizer(schedule=schedule, hold=0.75, final=0.2)
+    assert [optimizer.factor(share) for share in (0.0, 0.5, 0.75)] == [1, 1, 1]
+    assert optimizer.factor(0.875) == pytest.approx(middle)
+    assert optimizer.factor(1.0) == pytest.approx(end)
+
+
+def test_hold_of_a_schedule_by_epochs_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"optimizer\.hold"):
+        Optimizer(schedule="inverse-sqrt", hold=0.5)
+    with pytest.raises(UsageError, match=r"optimizer\.hold"):
+        Optimizer(hold=1.0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from bitspike.errors import UsageError
 from bitspike.ranges import Range, above, at_least, between, check
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 class Optimizer:
     """The optimiser, its first step sizes and how they shrink.
 
-    cosine: to 0 over all batches of the run. exponential: to `final` times the first. inverse-sqrt: divided by sqrt(n)
-    in epoch n = 0, 1, 2, ... (by 1 in epoch 0).
+    The first `hold` of the run is spent at the first step sizes; then, over the batches that are left, cosine: to 0,
+    linear and exponential: to `final` times the first. inverse-sqrt: divided by sqrt(n) in epoch n = 0, 1, 2, ...
+    (by 1 in epoch 0).
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {
@@ -26,6 +28,7 @@ class Optimizer:
         "lr_threshold": at_least(0),
         "lr_output_threshold": at_least(0),
         "weight_decay": at_least(0),
+        "hold": between(0, 1, high_open=True),
         "final": between(0, 1, low_open=True),
     }
 
@@ -39,22 +42,31 @@ class Optimizer:
     """first step size of output thresholds, where they are learned"""
     weight_decay: float = 0.0
     """decay of the weights: w <- w (1 - lr * weight_decay) in every step"""
-    schedule: Literal["cosine", "exponential", "constant", "inverse-sqrt"] = "cosine"
+    schedule: Literal["cosine", "linear", "exponential", "constant", "inverse-sqrt"] = "cosine"
     """how step sizes shrink"""
+    hold: float = 0.0
+    """the share of the run that passes before step sizes shrink"""
     final: float = 0.01
-    """exponential: the last step size, as a share of the first"""
+    """linear, exponential: the last step size, as a share of the first"""
 
     def __post_init__(self) -> None:
         check(self, self.ranges, "optimizer")
+        if self.hold and self.schedule == "inverse-sqrt":
+            raise UsageError(
+                f"optimizer.hold is {self.hold}, but inverse-sqrt counts epochs from the first; set optimizer.hold to 0"
+            )
 
     def factor(self, progress: float, epoch: int = 0) -> float:
         """Step size relative to the first one, at `progress` in [0, 1] of the run, in epoch 0, 1, ..."""
         if self.schedule == "inverse-sqrt":
             return 1 / math.sqrt(max(1, epoch))
+        passed = max(0.0, (progress - self.hold) / (1 - self.hold))
         if self.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * progress))
+            return 0.5 * (1 + math.cos(math.pi * passed))
+        if self.schedule == "linear":
+            return 1 + (self.final - 1) * passed
         if self.schedule == "exponential":
-            return float(self.final**progress)
+            return float(self.final**passed)
         return 1.0
 
     def build(self, groups: Sequence[Mapping[str, Any]]) -> torch.optim.Optimizer:
