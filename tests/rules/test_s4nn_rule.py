@@ -136,6 +136,14 @@ def test_dead_neurons_are_redrawn_and_counts_start_anew(backend: str) -> None:
     assert int(learner.quota) == 45
 
 
+@pytest.mark.parametrize(("kind", "starts"), [("binary", (8 / 4, 6 / 3)), ("real", (8, 6))])
+def test_layers_start_at_their_own_alpha(kind: str, starts: tuple[float, float]) -> None:
+    model, learner, _, _ = start(experiment(kind, alpha_output=3.0))
+    assert learner.alpha.tolist() == ([4.0, 3.0] if kind == "binary" else [1.0, 1.0])
+    for threshold, first in zip(model.thresholds, starts, strict=True):
+        torch.testing.assert_close(threshold, torch.full_like(threshold, first))
+
+
 def test_binary_thresholds_follow_alpha() -> None:
     what = experiment("binary", online=True)
     model, learner, batch, generator = start(what)

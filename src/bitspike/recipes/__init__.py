@@ -31,7 +31,7 @@ from bitspike.recipes.bisnn_paper import (
     st_bisnn_mnistdvs_paper,
     st_bisnn_moons_paper,
 )
-from bitspike.recipes.bnn import bnn_digits, bnn_fashion, bnn_mnist
+from bitspike.recipes.bnn import bnn_digits, bnn_fashion, bnn_mnist, bnn_mnist_augmented
 from bitspike.recipes.first_spike_race import (
     bayes_bs4nn_mnist,
     bs4nn_digits,
@@ -71,6 +71,7 @@ RECIPES: dict[str, Experiment] = {
     "s4nn-fashion": s4nn_fashion,
     "bnn-digits": bnn_digits,
     "bnn-mnist": bnn_mnist,
+    "bnn-mnist-augmented": bnn_mnist_augmented,
     "bnn-fashion": bnn_fashion,
     "hm2bp-digits": hm2bp_digits,
     "hm2bp-mnist": hm2bp_mnist,

@@ -34,8 +34,9 @@ bs4nn_mnist_paper = Experiment(
     weights=Weights("binary", hidden=(0.0, 5.0), output=(0.0, 48.0), clip=None),
     rule=S4NN(
         gamma=8,
-        thresholds=(100.0, 50.0),
+        thresholds=(100.0, 100.0),
         alpha=4.0,
+        alpha_output=8.0,
         mu=0.01,
         output_rate=1 / 3,
         online=True,

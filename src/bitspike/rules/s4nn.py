@@ -45,6 +45,8 @@ class S4NN(Rule, Targets):
     """theta of the hidden layers and of the output"""
     alpha: float = 5.0
     """start of alpha, binary weights only"""
+    alpha_output: float | None = None
+    """start of alpha in the output layer; None: as in the others"""
     output_rate: float = 1.0
     """step size of the output layer over that of the hidden ones"""
     online: bool = False
@@ -60,6 +62,7 @@ class S4NN(Rule, Targets):
         "mu": at_least(0),
         "thresholds": above(0),
         "alpha": above(0),
+        "alpha_output": above(0, none=True),
         "output_rate": above(0),
         "dead_share": between(0, 1, high_open=True),
     }
@@ -92,8 +95,9 @@ class S4NN(Rule, Targets):
             model.synapse.bound(latent)
         for threshold in model.thresholds:
             threshold.requires_grad_(False)
-        alpha = self.alpha if experiment.weights.kind == "binary" else 1.0
-        for threshold, theta in zip(model.thresholds, self.theta(model), strict=True):
+        for threshold, theta, alpha in zip(
+            model.thresholds, self.theta(model), self.scales(model), strict=True
+        ):
             threshold.data.fill_(theta / alpha)
         return model.to(task.device)
 
@@ -101,6 +105,13 @@ class S4NN(Rule, Targets):
         """theta of every layer."""
         hidden, output = self.thresholds
         return (hidden,) * (len(network.latents) - 1) + (output,)
+
+    def scales(self, network: FirstSpikeNetwork) -> tuple[float, ...]:
+        """alpha of every layer at the start; 1 for real weights."""
+        n_hidden = len(network.latents) - 1
+        if network.synapse.kind != "binary":
+            return (1.0,) * (n_hidden + 1)
+        return (self.alpha,) * n_hidden + (self.alpha if self.alpha_output is None else self.alpha_output,)
 
     def learner(self, network: FirstSpikeNetwork, experiment: Experiment) -> S4NNLearner:
         """Plain steps in place, sample by sample or by batches, or an optimiser's by the summed gradient."""
@@ -125,9 +136,8 @@ class S4NNLearner(GradientLearner):
             for layer, latent in enumerate(network.latents)
         ]  # fmt: skip
         super().__init__(network, settings, groups)
-        alpha = rule.alpha if network.synapse.kind == "binary" else 1.0
         self.theta = rule.theta(network)
-        self.alpha = torch.full((last + 1,), alpha, dtype=torch.float64)
+        self.alpha = torch.tensor(rule.scales(network), dtype=torch.float64)
         hidden = sum(latent.shape[1] for latent in list(network.latents)[:-1])
         self.fired = torch.zeros(hidden, dtype=torch.int32)
         self.quota, self.seen, self.wrong = torch.tensor(UNLIMITED), torch.tensor(0), torch.tensor(0)
