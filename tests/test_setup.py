@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -48,6 +49,19 @@ def test_without_a_compiler_the_wheel_is_pure_python(pure_wheel: Path) -> None:
     assert "bitspike/py.typed" in names
     assert "bitspike/experiment.py" in names
     assert not [name for name in names if name.endswith((".so", ".pyd"))]
+
+
+def test_the_wheel_carries_the_notices_of_what_is_linked_into_it(pure_wheel: Path) -> None:
+    names = zipfile.ZipFile(pure_wheel).namelist()
+    assert {Path(name).name for name in names if "/licenses/" in name} == {
+        "LICENSE", "nanobind.txt", "robin-map.txt"
+    }  # fmt: skip
+    (theirs,) = [file for file in importlib.metadata.files("nanobind") or () if file.name == "LICENSE"]
+    assert (ROOT / "licenses" / "nanobind.txt").read_text() == theirs.read_text()
+    headers = Path(str(importlib.metadata.distribution("nanobind").locate_file("nanobind"))) / "ext"
+    assert [folder.name for folder in headers.iterdir()] == ["robin_map"], (
+        "nanobind brings more than was noticed"
+    )
 
 
 def test_the_pure_wheel_trains_and_decides_on_the_reference_back_end(pure_wheel: Path) -> None:
