@@ -37,7 +37,10 @@ def test_runs_that_differ_in_seed_share_a_row(tmp_path):
 def test_runs_that_differ_in_a_setting_do_not(tmp_path):
     longer = experiment(training={"kind": "Training", "epochs": 8})
     table = results_table([write_run(tmp_path / "a"), write_run(tmp_path / "b", longer)])
-    assert len(cells(table)) == 2
+    short = experiment()["training"]["epochs"]
+    assert {row["recipe"] for row in cells(table)} == {
+        f"bs4nn (training.epochs {epochs})" for epochs in (short, 8)
+    }
 
 
 def test_folder_of_the_data_and_back_end_do_not_split_a_row(tmp_path):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from bitspike.errors import DataError
 from bitspike.metrics.catalog import CATALOG
@@ -56,6 +57,7 @@ def results_table(
 ) -> str:
     """A Markdown table with one row per experiment; runs that differ only in their seed share a row.
 
+    Rows of one recipe name the settings in which they differ.
     Figures are means over the seeds, ± the sample standard deviation where there are two seeds or more.
     Seconds are those of training, summed over epochs. The published figures are tie-optimistic as far as the
     authors' code shows, so they compare with that column. `recipes`: only these rows, in this order, default all by
@@ -78,8 +80,8 @@ def results_table(
         _line([_heading(column) for column in columns]),
         _line(["---" if column in _ABOUT else "---:" for column in columns]),
     ]
-    for runs in ordered:
-        cells = _row(runs)
+    for runs, label in zip(ordered, _labels(ordered), strict=True):
+        cells = _row(runs) | {"recipe": label}
         lines.append(_line([cells[column] for column in columns]))
     return "\n".join([*lines, "", *(f"{note}\n" for note in (_NOTE, *_sources(ordered)) if notes)])
 
@@ -101,10 +103,33 @@ def _sources(ordered: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _same(run: RunRecord) -> str:
     """What runs of one row share: all but the seed, the back end and the folder of the data."""
-    tree = {key: value for key, value in run.experiment.items() if key not in ("seed", "backend")}
-    if isinstance(tree.get("data"), dict):
-        tree["data"] = {key: value for key, value in tree["data"].items() if key != "dir"}
-    return json.dumps(tree, sort_keys=True)
+    return json.dumps(_settings(run.experiment), sort_keys=True)
+
+
+def _settings(tree: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Settings by dotted name, without those that make no row of their own."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if where + key in ("seed", "backend", "data.dir"):
+            continue
+        found |= _settings(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: value}
+    return found
+
+
+def _labels(ordered: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The name of every row, and the settings in which it differs from other rows of that name.
+
+    A setting that one of them lacks, of an older version, tells nothing.
+    """
+    settings = [_settings(runs[0].experiment) for runs in ordered]
+    names = [_name(runs[0]) for runs in ordered]
+    labels = []
+    for name, own in zip(names, settings, strict=True):
+        same = [other for other, theirs in zip(settings, names, strict=True) if theirs == name]
+        apart = [key for key in own if any(other.get(key, own[key]) != own[key] for other in same)]
+        told = ", ".join(f"{key} {json.dumps(own[key])}" for key in sorted(apart))
+        labels.append(f"{name} ({told})" if told else name)
+    return labels
 
 
 def _row(runs: Sequence[RunRecord]) -> dict[str, str]:
