@@ -1,4 +1,4 @@
-// exp from additions and multiplications alone, as ops/srm/elementary.py writes it: the same bits, for vectors of any width.
+// exp from additions and multiplications alone, as ops/elementary.py writes it: the same bits, for vectors of any width.
 #pragma once
 #include "common/isa.hpp"
 

@@ -1,4 +1,4 @@
-// log of ops/srm/elementary.py, and the draws of ops/srm/reference.py.
+// log of ops/elementary.py, and the draws of ops/srm/reference.py.
 #pragma once
 #include <cstring>
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bitspike.ranges import Range, check
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 
@@ -60,6 +62,21 @@ class NetworkSettings:
     def weighted(self) -> tuple[str, ...]:
         """Names of the layers that have weights, from the input on; (): not told, and not checked."""
         return ()
+
+
+class Basis:
+    """Filters a_k(d) of a synapse: what a spike adds d + 1 steps later; a frozen dataclass. `ranges` bounds its fields."""
+
+    ranges: ClassVar[Mapping[str, Range]] = {}
+
+    length: int  # steps for which a spike acts
+
+    def __post_init__(self) -> None:
+        check(self, self.ranges, "basis")
+
+    def table(self) -> NDArray[np.float64]:
+        """The filters, `(n, length)`."""
+        raise NotImplementedError
 
 
 class Augmentation:

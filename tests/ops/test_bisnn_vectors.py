@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.ops import counter
+from bitspike.ops import counter, elementary
 from bitspike.ops.operators import Dense
-from bitspike.ops.srm import elementary, reference
+from bitspike.ops.srm import reference
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.settings import Update
 from bitspike.ops.srm.step import Latents, Layer, State, Target

@@ -10,8 +10,8 @@ import torch
 
 from bitspike.coding import Direct, Poisson, SpikeList
 from bitspike.errors import DataError, UsageError
+from bitspike.ops import elementary
 from bitspike.ops.operators import Conv, Dense
-from bitspike.ops.srm import elementary
 from bitspike.ops.srm import reference as training
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.settings import Update

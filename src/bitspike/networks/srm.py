@@ -22,9 +22,10 @@ from bitspike.errors import UsageError
 from bitspike.networks.anytime import check_times
 from bitspike.networks.base import Decides, LayerFacts, Network
 from bitspike.networks.signal import signal
+from bitspike.ops import elementary
 from bitspike.ops.lif import reference as trains
 from bitspike.ops.lif.signals import Spikes, unpack
-from bitspike.ops.srm import elementary, reference
+from bitspike.ops.srm import reference
 from bitspike.ops.srm.step import Layer, Target, neurons
 from bitspike.packed.average import logarithm
 from bitspike.packed.operations import Operations, of_window

@@ -39,9 +39,18 @@ def uniform(key: int, n: int) -> NDArray[np.float32]:
     Number i: h = the low (i even) or high (i odd) 32 bits of mix64(key + (i // 2 + 1) * STEP), then
     ((h >> 8) + 0.5) * 2^-24, clipped to [EPS, 1 - EPS].
     """
-    counter = np.arange(1, (n + 1) // 2 + 1, dtype=np.uint64)
-    words = mix64(np.uint64(key) + counter * STEP)
-    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).reshape(-1)[:n]
+    return uniforms(np.array([key], np.uint64), 0, n)[0]
+
+
+def uniforms(keys: NDArray[np.uint64], first: int, n: int) -> NDArray[np.float32]:
+    """Numbers `first` (even) to first + n - 1 of `uniform` of every key, `(len(keys), n)`."""
+    counter = np.arange(first // 2 + 1, first // 2 + (n + 1) // 2 + 1, dtype=np.uint64)
+    words = mix64(keys[:, None] + counter * STEP)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=2)
+    return _numbers(halves.reshape(len(keys), -1)[:, :n])
+
+
+def _numbers(halves: NDArray[np.uint64]) -> NDArray[np.float32]:
     numbers = ((halves >> np.uint64(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
     clipped: NDArray[np.float32] = numbers.clip(np.float32(EPS), np.float32(1 - EPS))
     return clipped

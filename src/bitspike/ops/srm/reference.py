@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitspike.errors import UsageError
-from bitspike.ops import counter
+from bitspike.ops import counter, elementary
 from bitspike.ops.operators import Conv, Dense
-from bitspike.ops.srm import elementary
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.ops.srm.settings import Update
 from bitspike.ops.srm.step import Latents, Layer, Moments, Out, State, Target

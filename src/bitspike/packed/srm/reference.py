@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bitspike.coding.spike_list import SpikeList
+from bitspike.ops import elementary
 from bitspike.ops.operators import Dense
-from bitspike.ops.srm import elementary
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.packed.average import logarithm
 from bitspike.packed.decisions import Array, Decisions
