@@ -65,7 +65,7 @@ class NetworkSettings:
 
 
 class Basis:
-    """Filters a_k(d) of a synapse: what a spike adds d + 1 steps later; a frozen dataclass. `ranges` bounds its fields."""
+    """Filters a_k(d) of a synapse: what a spike adds d + 1 steps later; a frozen dataclass with `ranges`."""
 
     ranges: ClassVar[Mapping[str, Range]] = {}
 

@@ -5,6 +5,7 @@ from bitspike.coding.direct import Direct
 from bitspike.coding.event_bins import EventBins
 from bitspike.coding.first_spike import FirstSpike, first_spike_times, time_table
 from bitspike.coding.image_coding import ImageCoding
+from bitspike.coding.latency import Latency
 from bitspike.coding.pixel import Pixel
 from bitspike.coding.poisson import Poisson
 from bitspike.coding.spike_list import SpikeList
@@ -18,6 +19,7 @@ __all__ = [
     "EventBins",
     "FirstSpike",
     "ImageCoding",
+    "Latency",
     "Pixel",
     "Poisson",
     "Population",

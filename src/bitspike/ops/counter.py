@@ -39,7 +39,8 @@ def uniform(key: int, n: int) -> NDArray[np.float32]:
     Number i: h = the low (i even) or high (i odd) 32 bits of mix64(key + (i // 2 + 1) * STEP), then
     ((h >> 8) + 0.5) * 2^-24, clipped to [EPS, 1 - EPS].
     """
-    return uniforms(np.array([key], np.uint64), 0, n)[0]
+    numbers: NDArray[np.float32] = uniforms(np.array([key], np.uint64), 0, n)[0]
+    return numbers
 
 
 def uniforms(keys: NDArray[np.uint64], first: int, n: int) -> NDArray[np.float32]:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike.ops import counter
 from bitspike.ops.glm import circuit
 from bitspike.ops.glm.circuit import Chances
 from bitspike.ops.glm.online import Parameters
 from bitspike.ops.glm.topology import Topology
+from bitspike.ops.lif.signals import Spikes, unpack
 
 
 class Filters(NamedTuple):
@@ -144,7 +147,7 @@ class Signal:
 
 
 def later(values: Tensor, lam: float, same_step: bool) -> Tensor:
-    """Sum over t' > t of lam^(t' - t - 1) values(t'), or over t' >= t of lam^(t' - t); time is the last axis but none."""
+    """Sum over t' > t of lam^(t' - t - 1) values(t'), or over t' >= t of lam^(t' - t), over the last axis."""
     sums, total = [], torch.zeros_like(values[..., 0])
     for t in reversed(range(values.shape[-1])):
         with_now = values[..., t] + lam * total
@@ -219,3 +222,64 @@ def gradients(
             own = [(spikes.flatten(2) * (matrix.T @ e)).sum((0, 1)) for matrix in filters.feedback]
             result.feedback.append(torch.stack(own) / draws)
     return result
+
+
+class Learned(NamedTuple):
+    """What a batch taught: sums over it of the objective's slopes, means over draws."""
+
+    gradients: Parameters
+    reward: Tensor  # (n_steps,): L, a mean over draws and batch
+    log_likelihood: Tensor  # (): of the label's trains, summed over the batch
+    scores: Tensor  # (batch, classes): output probabilities, summed over steps
+    rates: tuple[float, ...]  # per hidden group: emissions per circuit and step
+
+
+def learn(
+    topology: Topology, parameters: Parameters, table: Tensor, feedback_table: Tensor | None, spikes: Spikes,
+    wanted: Tensor, keys: Tensor, signal: Signal, feedback: list[list[Tensor]], mean: Tensor,
+) -> Learned:  # fmt: skip
+    """One batch under constant parameters: clamped runs, the signal, the sums.
+
+    `wanted` `(batch, n_steps, output rows)`: what outputs emit; `keys` int64 `(batch,)`: draws follow from them
+    (`uniforms`), whatever the batch; `feedback[layer][k]`: B of a vector signal; `mean` `(n_steps,)`: a mean baseline.
+    """
+    inputs = unpack(spikes, table.dtype)
+    filters = Filters.of(table, feedback_table, inputs.shape[1])
+    many = inputs.repeat(signal.draws, 1, 1)
+    drawn = [
+        uniforms(topology, keys, group, inputs.shape[1], signal.draws).to(inputs)
+        for group in _hidden(topology)
+    ]
+    drawn.append(inputs.new_zeros(()))  # outputs are clamped
+    made = run(topology, parameters, filters, many, drawn, wanted.repeat(signal.draws, 1, 1))
+    reward = rewards(topology, made, signal)
+    weight = None if signal.kind == "vector" else weigh(reward, signal, mean)
+    g = errors(topology, made, filters, signal, weight, feedback)
+    chance = made.chances[-1]
+    return Learned(
+        gradients(topology, many, made, filters, g, signal.draws),
+        reward.mean((0, 1)),
+        circuit.log_likelihood(chance, made.spikes[-1]).sum() / signal.draws,
+        chance.p.sum((1, 2)).reshape(signal.draws, len(inputs), -1).mean(0),
+        tuple(float(spikes.sum(2).mean()) for spikes in made.spikes[:-1]),
+    )
+
+
+def _hidden(topology: Topology) -> range:
+    return range(1, topology.output)
+
+
+def uniforms(topology: Topology, keys: Tensor, group: int, n_steps: int, draws: int) -> Tensor:
+    """Numbers of a group's circuits, `(draws * batch, n_steps, n)`: stream mix64(key + draw * groups + group).
+
+    Step t takes numbers t * n' to t * n' + n - 1, n' = n rounded up to even (`ops.counter.uniforms`).
+    """
+    n = topology.groups[group].n
+    even = n + n % 2
+    unsigned = keys.numpy().view(np.uint64)
+    found = []
+    for draw in range(draws):
+        stream = counter.mix64(unsigned + np.uint64(draw * len(topology.groups) + group))
+        numbers = counter.uniforms(stream, 0, n_steps * even).reshape(len(keys), n_steps, even)
+        found.append(torch.from_numpy(np.ascontiguousarray(numbers[:, :, :n])))
+    return torch.cat(found)

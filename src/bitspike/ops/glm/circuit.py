@@ -1,6 +1,6 @@
 """What a circuit does with its potentials, in plain PyTorch: chances, draws, log-probabilities, errors.
 
-Rows of a group stand value-major, c * n + i. In float32 exp and log are those of `ops.elementary` and sums have one order,
+Rows stand value-major, c * n + i. In float32 exp and log are those of `ops.elementary` and sums have one order,
 so the native kernels draw the same spikes. VOWEL specification, equations (3) to (5).
 """
 

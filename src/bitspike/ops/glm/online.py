@@ -1,8 +1,8 @@
 """The published rules, one update per step, in plain PyTorch: FL-SNN's and VOWEL's, of parallel streams.
 
-Parameters: weights `(source rows, K, target rows)` of every connection, biases `(rows,)` and, where circuits hear
-themselves, feedback `(K_b, rows)` of every group but the input. Gradients and what rules carry have a dimension of streams
-in front. FL-SNN specification, (1) to (11); VOWEL specification, (1) to (10).
+Parameters: weights `(source rows, K, target rows)` of connections, biases `(rows,)` and, where circuits hear
+themselves, feedback `(K_b, rows)` of every group but the input. Gradients and what rules carry begin with the streams.
+FL-SNN specification, (1) to (11); VOWEL specification, (1) to (10).
 """
 
 from __future__ import annotations

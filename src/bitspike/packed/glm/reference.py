@@ -136,9 +136,9 @@ def others(n: int, values: int) -> Array:
 
 
 def chances(u: Array, values: int) -> Array:
-    """p_c = e_c / (e_0 + e_1 + ... + e_C), e_c = exp(u_c - m), e_0 = exp(-m), m = max(0, u): `(n, values, circuits)`."""
+    """p_c = e_c / (e_0 + ... + e_C), e_c = exp(u_c - m), e_0 = exp(-m), m = max(0, u); `(n, values, circuits)`."""
     u = u.reshape(len(u), values, -1)
-    m = u.max(axis=1).clip(np.float32(0))
+    m = u.max(axis=1).clip(0)
     e = elementary.exp(u - m[:, None])
     total = elementary.exp(-m)
     for c in range(values):
