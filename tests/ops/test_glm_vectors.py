@@ -75,7 +75,7 @@ def run_f2(settings):
         given = [f64([[x]]), f64([[h]]), f64([[o]])]
         u, _, _ = online.potentials(ONE, parameters, E3, E3, history)
         made = online.step(ONE, parameters, [None] * 4, E3, E3, history, given, [None] * 3, silence=0.7)
-        state = online.fl_snn(ONE, parameters, state, made, settings)
+        online.fl_snn(ONE, parameters, state, made, settings)
         history = online.remember(history, made.spikes)
         trail.append((float(u[0]), float(u[1]), made, float(state.signal), parameters.map(torch.clone)))
     return trail, state
@@ -183,7 +183,7 @@ def test_v1_winner_take_all_circuits():
         given = [emitted(x), emitted(h), emitted(o)]
         u, _, _ = online.potentials(TWO, parameters, E2, E2, history)
         made = online.step(TWO, parameters, [None] * 3, E2, E2, history, given, [None] * 3, silence=0.8)
-        state = online.vowel(TWO, parameters, state, made, settings)
+        online.vowel(TWO, parameters, state, made, settings)
         history = online.remember(history, made.spikes)
         rewards.append(float(made.log_output - made.divergence))
         u_hidden.append(u[0][0].tolist())

@@ -157,7 +157,7 @@ class FLSNNState:
     trace: Parameters
     reward: Tensor
     sums: Parameters
-    count: int
+    count: Tensor
     top: Parameters | None = None
     bottom: Parameters | None = None
 
@@ -170,13 +170,13 @@ class FLSNNState:
 
         signal = parameters.biases[0].new_zeros(streams)
         more = (zeros(), zeros()) if settings.beta is not None else (None, None)
-        return FLSNNState(signal, zeros(), signal.clone(), zeros(), 0, *more)
+        return FLSNNState(signal, zeros(), signal.clone(), zeros(), torch.tensor(0), *more)
 
 
 def fl_snn(
     topology: Topology, parameters: Parameters, state: FLSNNState, made: Step, settings: FLSNNSettings
-) -> FLSNNState:
-    """One step of (6) to (10), or (11); moves the parameters in place when a block of steps is full."""
+) -> None:
+    """One step of (6) to (10), or (11), in place; the parameters move when a block of steps is full."""
     n_out = topology.groups[-1].n
     n_hidden = sum(group.n for group in topology.groups[1:-1])
     per_output, per_hidden = {
@@ -187,9 +187,9 @@ def fl_snn(
         total += gradient
     state.count += 1
     if state.count < settings.steps:
-        return state
+        return
     kappa = settings.kappa
-    state.signal = kappa * state.signal + (1 - kappa) * state.reward
+    state.signal.mul_(kappa).add_(state.reward, alpha=1 - kappa)
     for index, (parameter, target) in enumerate(
         zip(parameters.all(), parameters.targets(topology), strict=True)
     ):
@@ -204,9 +204,8 @@ def fl_snn(
                 ell = ell - base
             change = ell * e
         parameter.add_(change.mean(0), alpha=settings.lr)
-    state.reward = torch.zeros_like(state.reward)
-    state.count = 0
-    return state
+    state.reward.zero_()
+    state.count.zero_()
 
 
 @dataclass(frozen=True)
@@ -238,8 +237,8 @@ class VOWELState:
 
 def vowel(
     topology: Topology, parameters: Parameters, state: VOWELState, made: Step, settings: VOWELSettings
-) -> VOWELState:
-    """One step of (5) to (10); moves the parameters in place."""
+) -> None:
+    """One step of (5) to (10), in place."""
     reward, kappa = made.log_output - settings.gamma * made.divergence, settings.kappa
     for index, (parameter, target, gradient) in enumerate(
         zip(parameters.all(), parameters.targets(topology), made.gradients.all(), strict=True)
@@ -254,7 +253,6 @@ def vowel(
             y.copy_(kappa * y + (1 - kappa) * (r - base if settings.baseline else r) * e)
             change = y
         parameter.add_(change.mean(0), alpha=settings.lr)
-    return state
 
 
 def _beside(streams: Tensor, e: Tensor) -> Tensor:
