@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitspike.networks.glm import GLMNetwork
-    from bitspike.ops.glm.online import Step
+    from bitspike.ops.glm.online import FLSNNSettings, Step
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class FLSNNLearner(CircuitLearner):
         self.state = FLSNNState.start(self.parameters, 1, self._settings(0.0))
 
     def _settings(self, lr: float) -> FLSNNSettings:
-        from bitspike.ops.glm.online import FLSNNSettings
+        from bitspike.ops.glm import online
 
         rule = self.rule
-        return FLSNNSettings(lr, rule.kappa, rule.alpha, rule.steps, rule.beta, rule.normalise)
+        return online.FLSNNSettings(lr, rule.kappa, rule.alpha, rule.steps, rule.beta, rule.normalise)
 
     def move(self, made: Step, lr: float) -> None:
         """One step; weights move when a block is full."""

@@ -61,8 +61,8 @@ class VOWEL(Rule):
         circuits.check(experiment)
         if cast(GLM, experiment.network).top_down:
             raise UsageError(
-                "network.top_down: hidden circuits are drawn from their causal prior, which may not see the outputs, held "
-                "at the label while learning; set it to False"
+                "network.top_down: hidden circuits are drawn from their causal prior, which may not see the outputs, "
+                "held at the label while learning; set it to False"
             )
 
     def build(self, experiment: Experiment, task: Task, generator: torch.Generator) -> GLMNetwork:
