@@ -49,6 +49,10 @@ CATALOG: dict[str, Metric] = {
         "Calibration error, equal mass", "%", "lower", ".2%", "the same in bins that hold as many decisions each"
     ),
     "nll": Metric("NLL", "nats", "lower", ".3f", "negative log-likelihood of the labels"),
+    "log_likelihood": Metric(
+        "Log-likelihood of label trains", "nats per step", "higher", ".3f",
+        "ln p of what the outputs should emit, outputs held at it, one draw of the hidden circuits",
+    ),
     "brier": Metric("Brier score", "", "lower", ".4f", "squared distance of probabilities and truth, 0 to 2"),
     "aurc": Metric("AURC", "", "lower", ".5f", "area under the curve of risk over coverage"),
     "eaurc": Metric("Excess AURC", "", "lower", ".5f", "AURC beyond that of the best order of as many errors"),

@@ -180,6 +180,10 @@ class Network(nn.Module):
         """Operations of a decision beside synaptic additions, a mean over the coded inputs."""
         return Operations()
 
+    def figures(self, inputs: Any, labels: Tensor, generator: torch.Generator) -> dict[str, float]:
+        """Figures that only this kind of network has, by their keys in `metrics.catalog`."""
+        return {}
+
     def trace(self, inputs: Any) -> dict[str, Tensor]:
         """Spikes and potentials of a few inputs, by the names of docs/training.md, for rasters; may be empty."""
         return {}

@@ -18,6 +18,7 @@ from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.networks.anytime import check_times
 from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.inputs import chunks
 from bitspike.networks.signal import signal
 from bitspike.ops.glm import block, circuit
 from bitspike.ops.glm.block import Filters
@@ -31,6 +32,8 @@ from bitspike.packed.weights import Reals, Signs
 from bitspike.prediction import Prediction
 from bitspike.settings import GLM, Weights
 from bitspike.settings.basis import checked_table
+
+AT_ONCE = 500  # inputs
 
 
 class GLMNetwork(Network):
@@ -214,6 +217,12 @@ class GLMNetwork(Network):
         native = self.implementation == "native"
         scores = packed.engine().scores(coded, torch.get_num_threads()) if native else packed.scores(coded)
         return self._probabilities(torch.from_numpy(scores)[:, times])
+
+    def figures(self, inputs: Any, labels: Tensor, generator: torch.Generator) -> dict[str, float]:
+        """The log-likelihood per step, a mean over inputs."""
+        parts = zip(chunks(inputs, AT_ONCE), chunks(labels, AT_ONCE), strict=True)
+        found = torch.cat([self.log_likelihood(part, some, generator) for part, some in parts])
+        return {"log_likelihood": float(found.double().mean())}
 
     @torch.no_grad()
     def log_likelihood(self, inputs: Any, labels: Tensor, generator: torch.Generator) -> Float[Tensor, " n"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,14 +13,18 @@ from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 
 
-def encode_images(coding: Coding, images: Tensor) -> Tensor:
-    """Uint8 images through a coding of images; one of recordings raises `UsageError`."""
+def encode_images(coding: Coding, images: Tensor) -> Any:
+    """Uint8 images through a coding of images, as a tensor or as spikes; one of recordings raises `UsageError`."""
     if not coding.of_images:
         raise UsageError(
             f"coding {type(coding).__name__} does not encode images; choose another coding or data"
         )
-    coded: Tensor = coding.encode(images)
-    return coded
+    return coding.encode(images)
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Coded inputs one after the other."""
+    return SpikeList.concatenate(list(parts)) if isinstance(parts[0], SpikeList) else torch.cat(list(parts))
 
 
 def to_device(inputs: Any, device: torch.device) -> Any:

@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-from bitspike.coding import Cochlea, Direct, EventBins, Poisson
+from bitspike.coding import Cochlea, Direct, EventBins, Latency, Poisson
 from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.packed.base import Known, import_path
 from bitspike.packed.fields import read_settings, unknown
 
-CODINGS: dict[str, type[Any]] = {"direct": Direct, "poisson": Poisson, "events": EventBins, "sound": Cochlea}
+CODINGS: dict[str, type[Any]] = {
+    "direct": Direct,
+    "poisson": Poisson,
+    "events": EventBins,
+    "sound": Cochlea,
+    "latency": Latency,
+}
 
 
 def coding_name(coding: Any) -> str:

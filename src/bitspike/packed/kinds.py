@@ -6,6 +6,7 @@ from bitspike.packed.base import Known, Packed
 from bitspike.packed.codings import CODINGS
 from bitspike.packed.committee import CommitteePacked
 from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.glm.network import GLMPacked
 from bitspike.packed.heaviside import HeavisidePacked
 from bitspike.packed.lif.network import LIFPacked
 from bitspike.packed.srm.network import SRMPacked
@@ -15,6 +16,7 @@ PACKED: tuple[type[Packed], ...] = (
     HeavisidePacked,
     LIFPacked,
     SRMPacked,
+    GLMPacked,
     CommitteePacked,
 )
 

@@ -41,6 +41,15 @@ from bitspike.recipes.first_spike_race import (
     s4nn_fashion,
     s4nn_mnist,
 )
+from bitspike.recipes.glm import (
+    glm_digits,
+    glm_mnist,
+    glm_mnist_binary,
+    vowel_digits,
+    vowel_events_mnist,
+    vowel_mnist,
+    vowel_nmnist,
+)
 from bitspike.recipes.hm2bp import (
     bayes_hm2bp_mnist,
     hm2bp_digits,
@@ -103,6 +112,13 @@ RECIPES: dict[str, Experiment] = {
     "bayes-bisnn-split-digits": bayes_bisnn_split_digits,
     "bayes-bs4nn-mnist": bayes_bs4nn_mnist,
     "bayes-hm2bp-mnist": bayes_hm2bp_mnist,
+    "glm-digits": glm_digits,
+    "glm-mnist": glm_mnist,
+    "glm-mnist-binary": glm_mnist_binary,
+    "vowel-digits": vowel_digits,
+    "vowel-mnist": vowel_mnist,
+    "vowel-events-mnist": vowel_events_mnist,
+    "vowel-nmnist": vowel_nmnist,
     "hm2bp-mnist-paper": hm2bp_mnist_paper,
     "hm2bp-mnist-cnn-paper": hm2bp_mnist_cnn_paper,
     "hm2bp-nmnist-paper": hm2bp_nmnist_paper,

@@ -9,13 +9,13 @@ import torch
 
 from bitspike.contracts import Coding
 from bitspike.errors import UsageError
-from bitspike.networks.inputs import encode_images
+from bitspike.networks.inputs import encode_images, joined
 
 AT_ONCE = 10_000
 
 
 def encode(coding: Coding, raw: Any) -> Any:
-    """Coded inputs: a tensor `(n, features)` of uint8 images `(n, h, w[, c])`, a list of spikes of recordings."""
+    """Coded inputs: a tensor `(n, features)` or spikes of uint8 images `(n, h, w[, c])`, spikes of recordings."""
     if isinstance(raw, np.ndarray) != coding.of_images:
         kind = "images" if isinstance(raw, np.ndarray) else type(raw).__name__.lower()
         raise UsageError(
@@ -24,4 +24,4 @@ def encode(coding: Coding, raw: Any) -> Any:
     if not coding.of_images:
         return coding.encode(raw)
     parts = torch.split(torch.tensor(raw).flatten(1), AT_ONCE)
-    return torch.cat([encode_images(coding, part) for part in parts])
+    return joined([encode_images(coding, part) for part in parts])

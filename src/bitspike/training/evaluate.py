@@ -71,6 +71,7 @@ def evaluate(experiment: Experiment, network: Network, what: Evaluated, folder: 
     kind: Literal["binary", "real"] = "binary" if experiment.weights.one_bit else "real"
     summary = summarise(prediction, labels, coding.n_steps, kind, **asdict(network.work(inputs)))
     noise = generator(experiment.seed, "predict")
+    summary |= shown.figures(inputs, labels, noise)
     curves = disturbed(network, inputs, labels, noise)
     noise = generator(experiment.seed, "predict")
     summary["uncertainty"] = measure(
