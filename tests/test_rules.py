@@ -18,7 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from bitspike.coding import Direct, FirstSpike, Pixel, Poisson
+from bitspike.coding import Direct, FirstSpike, Latency, Pixel, Poisson
 from bitspike.contracts import Batch, Learner, Progress, StepReport, Task
 from bitspike.data import Dataset, Split, synthetic
 from bitspike.errors import DataError, UsageError
@@ -30,9 +30,13 @@ from bitspike.recipes import RECIPES
 from bitspike.rules.bisnn import BiSNN
 from bitspike.rules.bnn import BNN
 from bitspike.rules.first_spike_race import FirstSpikeRace
+from bitspike.rules.fl_snn import FLSNN
 from bitspike.rules.hm2bp import HM2BP
 from bitspike.rules.s4nn import S4NN
-from bitspike.settings import IF, LIF, SRM, Optimizer, Weights
+from bitspike.rules.three_factor import ThreeFactor
+from bitspike.rules.vowel import VOWEL
+from bitspike.settings import GLM, IF, LIF, SRM, Optimizer, Weights
+from bitspike.settings.basis import Exponential, RaisedCosine
 from bitspike.training.trainer import Trainer
 from small_runs import same
 
@@ -44,6 +48,8 @@ SPREAD = Weights("real", (-1.0, 1.0), (-1.0, 1.0), None)
 ST = Weights("binary", (-1.0, 1.0), (-1.0, 1.0), 1.0)
 BAYES = Weights("bernoulli", (-1.0, 1.0), (-1.0, 1.0), None)
 SRM_MOONS: dict[str, Any] = {"network": SRM(("32", "32"), bias=True, burn_in=4), "coding": Poisson(24, 1.0)}
+GLM_MOONS: dict[str, Any] = {"network": GLM((24,), basis=Exponential(4.0, 8)), "coding": Latency(16)}
+SMALL = Weights("real", (-0.01, 0.01), (-0.01, 0.01), None)
 SGD = Optimizer("sgd", lr=0.2, schedule="constant")
 CASES = {
     "race-binary": Experiment(
@@ -94,6 +100,30 @@ CASES = {
         **SRM_MOONS,
     ),
     "bisnn-hard": Experiment("contract", rule=BiSNN(box=2.0), weights=BAYES, optimizer=Optimizer(lr=0.05), **SRM_MOONS),
+    "glm-vector": Experiment("contract", rule=ThreeFactor(), weights=SMALL, optimizer=Optimizer(lr=1.0), **GLM_MOONS),
+    "glm-scalar": Experiment(
+        "contract", rule=ThreeFactor(signal="scalar", draws=2, baseline="leave-one-out", alpha=0.01), weights=SMALL,
+        coding=Latency(16), network=GLM((12,), values=2, basis=Exponential(4.0, 8)), optimizer=Optimizer(lr=1.0),
+    ),
+    "glm-binary": Experiment(
+        "contract", rule=ThreeFactor(feedback="symmetric"), weights=Weights("binary"), optimizer=Optimizer(lr=0.03),
+        **GLM_MOONS,
+    ),
+    "glm-bernoulli": Experiment(
+        "contract", rule=ThreeFactor(), weights=Weights("bernoulli", clip=8.0), optimizer=Optimizer(lr=0.3), **GLM_MOONS
+    ),
+    "glm-recurrent": Experiment(
+        "contract", rule=ThreeFactor(signal="scalar", start=0.0), weights=REAL, optimizer=Optimizer(lr=1.0),
+        coding=Latency(12), network=GLM(
+            (8, 6), basis=RaisedCosine(2, 5), feedback=Exponential(2.0, 4), recurrent=True, density=0.8,
+        ),
+    ),
+    "fl-snn": Experiment(
+        "contract", rule=FLSNN(alpha=0.1, beta=0.05), weights=SMALL, optimizer=Optimizer("sgd", lr=0.01), **GLM_MOONS
+    ),
+    "vowel": Experiment(
+        "contract", rule=VOWEL(gamma=0.1), weights=SMALL, optimizer=Optimizer("sgd", lr=0.01), **GLM_MOONS
+    ),
     "bnn": Experiment(
         "contract", rule=BNN(), coding=Pixel(), network=IF((64,)), weights=Weights(),
         optimizer=Optimizer(lr=1e-2, lr_threshold=1e-2, lr_output_threshold=1e-3),
@@ -106,7 +136,7 @@ FLOORS = {"s4nn": 0.85, "bs4nn": 0.80, "bisnn-st": 0.85, "bisnn-bayes": 0.9, "bi
 # A recipe of each rule, to be changed into what the rule does not take.
 EXAMPLES = {
     FirstSpikeRace: "bs4nn-digits", S4NN: "s4nn-mnist-paper", BNN: "bnn-digits", HM2BP: "hm2bp-digits",
-    BiSNN: "st-bisnn-moons",
+    BiSNN: "st-bisnn-moons", ThreeFactor: "glm-digits", FLSNN: "fl-snn-digits-paper", VOWEL: "vowel-digits-paper",
 }  # fmt: skip
 
 

@@ -8,23 +8,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from bitspike.coding import Direct, EventBins, FirstSpike, Pixel, Poisson
+from bitspike.coding import Direct, EventBins, FirstSpike, Latency, Pixel, Poisson
 from bitspike.contracts import Coding
 from bitspike.data.recordings import EVENT, Events
 from bitspike.networks.base import Network
 from bitspike.networks.committee import Committee, Ensemble
 from bitspike.networks.first_spike import FirstSpikeNetwork, Sweep
+from bitspike.networks.glm import GLMNetwork
 from bitspike.networks.heaviside import HeavisideNetwork
 from bitspike.networks.lif import LIFNetwork
 from bitspike.networks.posterior import draw
 from bitspike.networks.srm import SRMNetwork
-from bitspike.settings import IF, LIF, SRM, Weights
+from bitspike.settings import GLM, IF, LIF, SRM, Weights
+from bitspike.settings.basis import Dirac, Exponential, RaisedCosine
 
 HEIGHT, WIDTH, CLASSES, N = 6, 5, 3, 40
 PIXELS = HEIGHT * WIDTH
 EVENTS = EventBins(20, 100, stabilise=False, height=3, width=4)
 REAL = Weights("real", (-0.8, 1.0), (-0.8, 1.0), None, (-0.8, 1.0))
 EVEN = Weights("real", (-1.0, 1.0), (-1.0, 1.0), None, (-1.0, 1.0))
+MILD = Weights("real", (-0.25, 0.25), (-0.25, 0.25), None)
 BINARY, BAYES = Weights("binary"), Weights("bernoulli", (-1.5, 1.5), (-1.5, 1.5), None)
 DENSE = LIF(("18",), (3.0, 1.2), 8.0, 2.0, 1, lateral=0.5)
 MAPS = LIF(("4C3p1", "P2", "11"), (2.0, 0.8, 2.0, 1.5), 8.0, 2.0)
@@ -123,6 +126,19 @@ def srm(
     return build
 
 
+def glm(coding: Coding, weights: Weights, inputs: int = PIXELS, **more: Any) -> Callable[[int], Network]:
+    def build(seed: int) -> Network:
+        generator = seeded(seed)
+        network = GLMNetwork(inputs, CLASSES, coding, GLM((7,), **more), weights, generator)
+        for parameter in (*network.biases, *network.feedback):
+            parameter.data.uniform_(-0.8, 0.4, generator=generator)
+        for scale in network.scales:
+            scale.data.uniform_(-1.5, -0.5, generator=generator)
+        return warm(network)
+
+    return build
+
+
 def committee(build: Callable[[int], Network], average: Any = "probability") -> Callable[[int], Network]:
     return lambda seed: warm(Committee([build(seed + k) for k in range(3)], average))
 
@@ -157,6 +173,17 @@ CASES = {
     "srm-two-classes": Case(srm(POISSON, BAYES, classes=2), IMAGES),
     "srm-regression": Case(srm(POISSON, BAYES, classes=1, bias=False), IMAGES),
     "srm-recordings": Case(srm(EVENTS, REAL, shape=RECORDED), events(), (2, 3, 4)),
+    "glm": Case(glm(Latency(12), MILD), IMAGES),
+    "glm-binary": Case(glm(Latency(12), BINARY, values=3, basis=Exponential(4.0, 6)), IMAGES),
+    "glm-bernoulli": Case(glm(POISSON, BAYES, decision="mean-field"), IMAGES),
+    "glm-everyone": Case(
+        glm(
+            POISSON, MILD, values=2, output_values=2, basis=RaisedCosine(3, 6), feedback=Dirac(2), recurrent=True,
+            lateral=True, top_down=True, density=0.7, decision="count", runs=3,
+        ),
+        IMAGES,
+    ),
+    "glm-recordings": Case(glm(EVENTS, MILD, 24, skip=False), events(), (2, 3, 4)),
     "committee": Case(committee(first_spike(REAL)), IMAGES),
     "committee-of-potentials": Case(committee(lif(DIRECT, DENSE, REAL), "potential"), IMAGES),
     "committee-of-draws": Case(drawn(srm(POISSON, BAYES, first=4)), IMAGES),

@@ -42,10 +42,12 @@ from bitspike.recipes.first_spike_race import (
     s4nn_mnist,
 )
 from bitspike.recipes.glm import (
+    fl_snn_digits_paper,
     glm_digits,
     glm_mnist,
     glm_mnist_binary,
     vowel_digits,
+    vowel_digits_paper,
     vowel_events_mnist,
     vowel_mnist,
     vowel_nmnist,
@@ -119,6 +121,8 @@ RECIPES: dict[str, Experiment] = {
     "vowel-mnist": vowel_mnist,
     "vowel-events-mnist": vowel_events_mnist,
     "vowel-nmnist": vowel_nmnist,
+    "fl-snn-digits-paper": fl_snn_digits_paper,
+    "vowel-digits-paper": vowel_digits_paper,
     "hm2bp-mnist-paper": hm2bp_mnist_paper,
     "hm2bp-mnist-cnn-paper": hm2bp_mnist_cnn_paper,
     "hm2bp-nmnist-paper": hm2bp_nmnist_paper,

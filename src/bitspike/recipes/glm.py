@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from bitspike.coding import EventBins, Latency
 from bitspike.experiment import Data, Experiment, Training
+from bitspike.rules.fl_snn import FLSNN
 from bitspike.rules.three_factor import ThreeFactor
+from bitspike.rules.vowel import VOWEL
 from bitspike.settings import GLM, Optimizer, Weights
-from bitspike.settings.basis import Exponential
+from bitspike.settings.basis import Exponential, RaisedCosine
 
 _SMALL = Weights("real", hidden=(-0.01, 0.01), output=(-0.01, 0.01), clip=None)
 _BINARY = Weights("binary", clip=1.0)
@@ -77,4 +79,44 @@ vowel_nmnist = replace(
     network=GLM(hidden=(), basis=Exponential(10.0, 30)),
     optimizer=Optimizer("adam", lr=3.0),
     training=Training(epochs=20, batch_size=16),
+)
+
+# The published rules, an update per step and one sample after the other. FL-SNN: outputs hear each other and hidden
+# circuits the outputs; the label spikes in every fifth step.
+fl_snn_digits_paper = Experiment(
+    name="fl-snn-digits-paper",
+    data=Data("digits"),
+    coding=Latency(20),
+    network=GLM(
+        hidden=(16,),
+        basis=RaisedCosine(8, 10, "fixed"),
+        feedback=RaisedCosine(1, 10, "fixed"),
+        lateral=True,
+        top_down=True,
+        label=(1, 0, 0, 0, 0),
+        decision="count",
+    ),
+    weights=_SMALL,
+    rule=FLSNN(kappa=0.05),
+    optimizer=Optimizer("sgd", lr=0.05, schedule="constant"),
+    training=Training(epochs=5, batch_size=32),
+)
+
+vowel_digits_paper = Experiment(
+    name="vowel-digits-paper",
+    data=Data("digits"),
+    coding=Latency(20),
+    network=GLM(
+        hidden=(16,),
+        values=2,
+        basis=RaisedCosine(8, 10, "fixed"),
+        feedback=RaisedCosine(1, 10, "fixed"),
+        recurrent=True,
+        lateral=True,
+        decision="count",
+    ),
+    weights=Weights("real", hidden=(-0.05, 0.05), output=(-0.05, 0.05), clip=None),
+    rule=VOWEL(),
+    optimizer=Optimizer("sgd", lr=0.005, schedule="constant"),
+    training=Training(epochs=5, batch_size=32),
 )
