@@ -16,6 +16,7 @@ void bind_lif(nb::module_& m);
 void bind_s4nn(nb::module_& m);
 void bind_srm(nb::module_& m);
 void bind_packed_first_spike(nb::module_& m);
+void bind_packed_glm(nb::module_& m);
 void bind_packed_lif(nb::module_& m);
 void bind_packed_srm(nb::module_& m);
 
@@ -34,6 +35,7 @@ NB_MODULE(_native, m) {
     bind_s4nn(m);
     bind_srm(m);
     bind_packed_first_spike(m);
+    bind_packed_glm(m);
     bind_packed_lif(m);
     bind_packed_srm(m);
 }

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from bitspike.codec import from_json, require_savable, to_json
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
-from bitspike.kinds import AUGMENTATIONS, CODINGS, NETWORKS, RULES
+from bitspike.kinds import AUGMENTATIONS, BASES, CODINGS, NETWORKS, RULES
 from bitspike.plugins import load_plugins
 from bitspike.recipes import RECIPES
 from bitspike.recipes.bnn import bnn_digits
@@ -114,7 +114,7 @@ def test_every_recipe_can_be_saved(name: str) -> None:
     require_savable(RECIPES[name])
 
 
-@pytest.mark.parametrize("table", [RULES, CODINGS, NETWORKS, AUGMENTATIONS])
+@pytest.mark.parametrize("table", [RULES, CODINGS, NETWORKS, BASES, AUGMENTATIONS])
 def test_kinds_are_called_by_their_class(table: dict[str, type]) -> None:
     assert all(name == kind.__name__ for name, kind in table.items())
 

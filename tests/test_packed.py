@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bitspike
-from bitspike.coding import Cochlea, Direct, EventBins, Poisson, SpikeList
+from bitspike.coding import Cochlea, Direct, EventBins, Latency, Poisson, SpikeList
 from bitspike.data.recordings import EVENT, Audio, Events
 from bitspike.deploy.model import Model
 from bitspike.errors import BackendError, DataError, FormatError
@@ -30,6 +30,9 @@ from bitspike.packed.contents import Contents
 from bitspike.packed.decisions import Decisions
 from bitspike.packed.file import decode, encode, read, write
 from bitspike.packed.kinds import PACKED
+from bitspike.settings import GLM
+from bitspike.settings.basis import Dirac, Exponential, RaisedCosine
+from glm_nets import random_glm
 from lif_nets import dense, maps, random_trains
 from packed_nets import assert_equal, random_heaviside, random_network
 from spoil import spoilt_bytes, spoilt_metadata
@@ -91,6 +94,10 @@ def srm(coding: Any, shape: Any, n_classes: int, binary: bool, **more: Any) -> A
     return random_srm(rng(), shape, n_classes, binary, coding, coding.n_steps, **more)
 
 
+def glm(coding: Any, n_in: int, binary: bool, **settings: Any) -> Any:
+    return random_glm(rng(3), GLM(**settings), n_in, 3, binary, coding, coding.n_steps, 3.0)
+
+
 def committee(cases: list[Case], average: Any = "probability", **more: Any) -> Case:
     members = tuple(case.contents for case in cases)
     first = members[0]
@@ -122,6 +129,19 @@ def cases() -> dict[str, Case]:
         "srm-sound": Case(
             Contents(srm(SOUND, srm_dense(SOUND.n_channels, 9), 3, True), (SOUND.n_channels,), ABC), sound
         ),
+        "glm-poisson": of_images(
+            glm(Poisson(20), 12, False, hidden=(9, 5), values=2, basis=RaisedCosine(3, 6), feedback=RaisedCosine(2, 4),
+                recurrent=True, lateral=True, top_down=True, density=0.7), (3, 4), conformal=thresholds,
+        ),
+        "glm-latency": of_images(glm(Latency(9), 12, True, hidden=(20,), runs=3, draw_seed=7), (12,), temperature=2.0),
+        "glm-counts": of_images(
+            glm(Poisson(12, 0.5, signed=True), 24, True, hidden=(17,), values=3, output_values=2, basis=Dirac(4),
+                feedback=Exponential(2.0, 3), skip=False, density=0.5, decision="count", runs=3), (3, 4), recipe="test",
+        ),
+        "glm-mean-field": of_images(
+            glm(Latency(9), 12, False, hidden=(9,), recurrent=True, decision="mean-field", feedback=Dirac(2)), (3, 4)
+        ),
+        "glm-events": Case(Contents(glm(EVENTS, 24, True, hidden=(), lateral=True), (2, 3, 4), ABC), events),
     }  # fmt: skip
     later = dataclasses.replace(EVENTS, bin_us=150)
     other = Case(Contents(srm(later, srm_dense(24, 9), 3, True), (2, 3, 4), ABC), events)

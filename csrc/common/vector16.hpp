@@ -77,6 +77,12 @@ struct RowSum {
     static constexpr int kParts = K * kLanes / kOwnLanes;
     Own part[kParts] = {};
 
+    BITSPIKE_INLINE_MEMBER void load(const float* from) {
+        for (int k = 0; k < kParts; ++k) part[k] = *reinterpret_cast<const Own*>(from + k * kOwnLanes);
+    }
+    BITSPIKE_INLINE_MEMBER void add(const RowSum& other) {
+        for (int k = 0; k < kParts; ++k) part[k] += other.part[k];
+    }
     BITSPIKE_INLINE_MEMBER void add(const float* from) {
         for (int k = 0; k < kParts; ++k) part[k] += *reinterpret_cast<const Own*>(from + k * kOwnLanes);
     }

@@ -4,8 +4,7 @@
 
 #include "common/algorithm.hpp"
 #include "common/elementary.hpp"
-#include "common/random.hpp"
-#include "common/vector.hpp"
+#include "common/uniform.hpp"
 #include "srm/kernels.hpp"
 
 namespace bitspike::srm {
@@ -37,32 +36,11 @@ BITSPIKE_INLINE Floats log(Floats x) {
     return (f + y) + e * 0.693359375f;
 }
 
-// Words pair, pair + 1, .. of the counter: each holds two numbers of 32 bits, the low half first.
-BITSPIKE_INLINE Words words(std::uint64_t key, std::uint64_t pair) {
-    Words lane;
-    for (int k = 0; k < kLanes / 2; ++k) lane[k] = k * random::kStep;
-    return random::mix(lane + (key + (pair + 1) * random::kStep));
-}
-
-// Uniform numbers index, index + 1, ..
-BITSPIKE_INLINE Floats uniform(std::uint64_t key, std::uint64_t index) {
-    Unsigned h = (Unsigned)words(key, index / 2);
-    if (index % 2) {
-        alignas(64) std::uint32_t both[2 * kLanes];
-        const Unsigned next = (Unsigned)words(key, index / 2 + kLanes / 2);
-        std::memcpy(both, &h, sizeof h);
-        std::memcpy(both + kLanes, &next, sizeof next);
-        h = *reinterpret_cast<const UnsignedAt*>(both + 1);
-    }
-    const Floats u = (__builtin_convertvector((Ints)(h >> 8), Floats) + 0.5f) * 5.9604644775390625e-8f;
-    return at_most(at_least(u, 1e-6f), static_cast<float>(1 - 1e-6));
-}
-
 template <Kind kind>
 BITSPIKE_INLINE Floats drawn(const Draw& draw, Floats w, std::uint64_t index, Floats& factor) {
     if constexpr (kind == Kind::real) return w;
     if constexpr (kind == Kind::straight_through) return plus_or_minus(w >= 0.0f);
-    const Floats u = uniform(draw.key, index);
+    const Floats u = random::uniform(draw.key, index);
     if constexpr (kind == Kind::hard)
         return plus_or_minus(u * (exp<true>(at_most(at_least(w * -2.0f, -40.0f), 40.0f)) + 1.0f) < 1.0f);
     const Floats x = (w + log(u / (1.0f - u)) * 0.5f) / draw.tau;

@@ -19,7 +19,7 @@ struct Scratch {
     int n_followed;
 
     Scratch(const Network& net, const Inputs& in, Arena& arena)
-        : entering(in, net.layers[0], net.n_steps, !(in.images && !in.limits), arena) {
+        : entering(in, net.layers[0].fan_out, net.layers[0].n_in, net.n_steps, !(in.images && !in.limits), arena) {
         for (int l = 0; l < net.n_layers; ++l) {
             const Layer& y = net.layers[l];
             const std::size_t lanes = static_cast<std::size_t>(y.lanes), blocks = lanes / kLanes;

@@ -20,9 +20,10 @@ struct Entering {
     std::uint64_t* drawn;
     std::int64_t n_spikes = 0, n_synops = 0;
 
-    Entering(const Inputs& in, const Synapses& first, int n_steps, bool has_spikes, Arena& arena)
-        : in(in), fan_out(first.fan_out), n_in(first.n_in), n_steps(n_steps),
-          words(has_spikes ? (static_cast<std::size_t>(first.n_in) + 63) / 64 : 0) {
+    // fan_out (n_in): synapses of each input.
+    Entering(const Inputs& in, const std::int32_t* fan_out, int n_in, int n_steps, bool has_spikes, Arena& arena)
+        : in(in), fan_out(fan_out), n_in(n_in), n_steps(n_steps),
+          words(has_spikes ? (static_cast<std::size_t>(n_in) + 63) / 64 : 0) {
         bits = arena.take<std::uint64_t>(words * static_cast<std::size_t>(n_steps));
         ids = arena.take<std::uint32_t>(2 * static_cast<std::size_t>(n_in));
         drawn = arena.take<std::uint64_t>(in.limits ? static_cast<std::size_t>(n_steps) / 4 + 1 : 0);
@@ -75,15 +76,20 @@ struct Entering {
             }
     }
 
-    // The inputs that spike in `step`, which are then forgotten.
-    int take(int step) {
-        std::uint64_t* row = bits + static_cast<std::size_t>(step) * words;
+    // Lists in `ids` the inputs that spike in `step`; how many.
+    int look(int step) {
+        const std::uint64_t* row = bits + static_cast<std::size_t>(step) * words;
         int n = 0;
-        for (std::size_t w = 0; w < words; ++w) {
+        for (std::size_t w = 0; w < words; ++w)
             for (std::uint64_t rest = row[w]; rest; rest &= rest - 1)
                 ids[n++] = static_cast<std::uint32_t>(64 * w) + static_cast<std::uint32_t>(__builtin_ctzll(rest));
-            row[w] = 0;
-        }
+        return n;
+    }
+
+    // The same; they are then forgotten.
+    int take(int step) {
+        const int n = look(step);
+        std::memset(bits + static_cast<std::size_t>(step) * words, 0, words * sizeof(std::uint64_t));
         return n;
     }
 };

@@ -50,10 +50,11 @@ class Signs:
         """How many weights are stored."""
         return math.prod(self.shape)
 
-    def dense(self) -> Array:
-        """float32 +1 and -1, in the weights' shape."""
+    def dense(self, dtype: type = np.float32) -> Array:
+        """+1 and -1, in the weights' shape."""
         bits = np.unpackbits(self.bits, axis=-1, count=self.shape[-1], bitorder="little")
-        return (bits.astype(np.float32) * 2 - 1).reshape(self.shape)
+        values: Array = bits.astype(dtype) * dtype(2) - dtype(1)
+        return values.reshape(self.shape)
 
 
 @dataclass(frozen=True, eq=False)

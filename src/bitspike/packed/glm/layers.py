@@ -40,6 +40,7 @@ class Connection:
                 f"weights of kind {self.kind} {'have no' if self.scale is not None else 'need a'} scale"
             )
         if isinstance(self.weights, Reals):
+            self.weights.require_at_most(LARGEST, "a weight")
             for k in range(filters):
                 Reals(self.weights.values[:, k]).require_exact()
         if self.scale is not None:
@@ -58,12 +59,27 @@ class Connection:
         sources, filters, targets = self.weights.shape
         return Dense(sources, filters * targets)
 
+    @property
+    def n_synapses(self) -> int:
+        """Those that are there, each of them once per filter."""
+        if self.there is None:
+            return self.weights.n
+        return int((self.there.dense(np.int8) > 0).sum()) * self.weights.shape[1]
+
     def dense(self) -> Array:
-        """float32 weights without their scale, 0 where no synapse is."""
-        values = self.weights.dense()
+        """Weights without their scale, 0 where no synapse is: float32 of real ones, int8 of binary ones."""
+        values = self.weights.dense() if isinstance(self.weights, Reals) else self.weights.dense(np.int8)
         if self.there is not None:
-            values = values * (self.there.dense() > 0)[:, None]
+            values = values * (self.there.dense(np.int8) > 0)[:, None]
         return values
+
+    def largest(self) -> Array:
+        """The largest |sum of weights| that spikes can bring a row, times its scale, per filter: float64 `(K,)`."""
+        if isinstance(self.weights, Reals):
+            most: Array = np.abs(self.weights.values).sum(axis=0, dtype=np.float64).max(axis=1)
+            return most
+        assert self.scale is not None
+        return np.full(self.weights.shape[1], self.weights.shape[0] * float(np.abs(self.scale).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +136,19 @@ class GLMStack(WindowPacked):
             raise UsageError(f"runs is {self.runs}; give 1 to {MAX_RUNS}, and 1 of mean-field")
         if not 0 <= self.draw_seed < 2**63:
             raise UsageError(f"draw_seed is {self.draw_seed}; it must lie between 0 and 2^63 - 1")
+        for number in range(1, len(groups)):
+            if not (bound := self._bound(number)) <= LARGEST:
+                raise UsageError(f"potentials of group {number} can reach {bound:g}; at most {LARGEST:g}")
+
+    def _bound(self, group: int) -> float:
+        """No potential of a group is larger."""
+        gain = np.abs(self.table.astype(np.float64)).sum(axis=1)
+        bound = float(np.abs(self.biases[group - 1]).max())
+        bound += sum(float(self.connections[index].largest() @ gain) for index in self.topology.into(group))
+        if self.feedback is not None:
+            table, own = self.feedback
+            bound += float(np.abs(own[group - 1]).max(axis=1) @ np.abs(table.astype(np.float64)).sum(axis=1))
+        return bound
 
     @property
     def layers(self) -> tuple[Connection, ...]:  # type: ignore[override]
@@ -133,9 +162,24 @@ class GLMStack(WindowPacked):
 
     @property
     def demand(self) -> Demand:
-        """Rows of all groups, in every step of every run."""
-        rows = sum(group.rows for group in self.topology.groups)
-        return Demand(states=self.n_steps * rows * self.runs)
+        """In every step of every run: all rows, what every filter keeps for them, and synapses between circuits."""
+        filters, length = self.table.shape
+        kept = filters * min(length, self.n_steps)
+        rows = [group.rows for group in self.topology.groups]
+        own = (
+            0
+            if self.feedback is None
+            else len(self.feedback[0]) * min(self.feedback[0].shape[1], self.n_steps)
+        )
+        states = (
+            sum(rows) + own * sum(rows[1:]) + sum(kept * rows[end] for _, end in self.topology.connections)
+        )
+        steps = self.n_steps * self.runs
+        synapses = sum(
+            rows[source] * filters * -(-rows[target] // 16) * 16 * (steps if source else 1)
+            for source, target in self.topology.connections
+        )
+        return Demand(steps * states, synapses)
 
     @property
     def draws_output(self) -> bool:

@@ -43,17 +43,13 @@ class GLMPacked(GLMStack):
         return GLMEngine(self, isa)
 
     def sizes(self) -> dict[str, int]:
-        """Synapses stored, own feedback and biases included, and their bits; no thresholds."""
-        counted = [(one.weights.n, one.weights.bits_each) for one in self.connections]
-        real = sum(bias.size for bias in self.biases)
-        real += sum(one.scale.size for one in self.connections if one.scale is not None)
-        real += sum(own.size for own in self.feedback[1]) if self.feedback is not None else 0
-        counted.append((real, 32))
-        counted.append((sum(one.there.n for one in self.connections if one.there is not None), 1))
+        """Synapses that are there and their bits; as thresholds the biases, own feedback and scales of circuits."""
+        own = () if self.feedback is None else self.feedback[1]
+        scales = [one.scale for one in self.connections if one.scale is not None]
         return {
-            "synapses": sum(one.weights.n for one in self.connections) + real,
-            "synapse_bits": sum(count * bits for count, bits in counted),
-            "thresholds": 0,
+            "synapses": sum(one.n_synapses for one in self.connections),
+            "synapse_bits": sum(one.n_synapses * one.weights.bits_each for one in self.connections),
+            "thresholds": sum(numbers.size for numbers in (*self.biases, *own, *scales)),
         }
 
     def operations(self, inputs: Any) -> Operations:

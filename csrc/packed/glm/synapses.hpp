@@ -1,0 +1,126 @@
+// What the spikes, or the chances, of one step bring to the synapses of a connection.
+#pragma once
+#include "common/algorithm.hpp"
+#include "common/vector16.hpp"
+#include "packed/glm/kernels.hpp"
+
+namespace bitspike::packed::glm {
+namespace {
+
+using namespace vector16;
+
+constexpr int byte_lanes = 4 * vector::kLanes;  // of a register
+constexpr int most_signs = 127;                 // of which a byte holds every sum
+typedef std::int8_t BytesOwn __attribute__((vector_size(byte_lanes), aligned(1), may_alias));
+typedef std::int8_t Bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
+
+// K blocks of 16 lanes of the rows of m spikes, in `Ways` sums that do not wait for each other; their order does not count.
+template <int K, int Ways>
+BITSPIKE_INLINE void sum_rows(const float* rows, std::size_t width, const std::uint32_t* ids, int m, float* z) {
+    RowSum<K> sum[Ways];
+    int e = 0;
+    for (; e + Ways <= m; e += Ways)
+        for (int w = 0; w < Ways; ++w) sum[w].add(rows + ids[e + w] * width);
+    for (; e < m; ++e) sum[0].add(rows + ids[e] * width);
+    for (int w = 1; w < Ways; ++w) sum[0].add(sum[w]);
+    sum[0].store(z);
+}
+
+static void sum_floats(const Connection& y, const std::uint32_t* ids, int m, float* z) {
+    const std::size_t width = static_cast<std::size_t>(y.width);
+    int lane = 0;
+    for (; lane + kMostRows * kLanes <= y.width; lane += kMostRows * kLanes)
+        sum_rows<kMostRows, 1>(y.rows + lane, width, ids, m, z + lane);
+    if constexpr (kMostRows > 4)
+        for (; lane + 4 * kLanes <= y.width; lane += 4 * kLanes) sum_rows<4, 2>(y.rows + lane, width, ids, m, z + lane);
+    for (; lane < y.width; lane += kLanes) sum_rows<1, 4>(y.rows + lane, width, ids, m, z + lane);
+}
+
+// Sums of at most `most_signs` spikes, in bytes; written to `z`, or added.
+template <class Bytes>
+BITSPIKE_INLINE void count_signs(const std::int8_t* signs, std::size_t width, const std::uint32_t* ids, int m, float* z, bool add) {
+    Bytes even{}, odd{};
+    int e = 0;
+    for (; e + 2 <= m; e += 2) {
+        even += *reinterpret_cast<const Bytes*>(signs + ids[e] * width);
+        odd += *reinterpret_cast<const Bytes*>(signs + ids[e + 1] * width);
+    }
+    if (e < m) even += *reinterpret_cast<const Bytes*>(signs + ids[e] * width);
+    alignas(64) const Bytes sum = even + odd;
+    for (std::size_t k = 0; k < sizeof(Bytes); k += kLanes) {
+        const Bytes16 part = *reinterpret_cast<const Bytes16*>(reinterpret_cast<const std::int8_t*>(&sum) + k);
+        const f16 counts = __builtin_convertvector(__builtin_convertvector(part, i16), f16);
+        store(z + k, add ? load(z + k) + counts : counts);
+    }
+}
+
+static void sum_signs(const Connection& y, const std::uint32_t* ids, int m, float* z) {
+    const std::size_t width = static_cast<std::size_t>(y.width);
+    for (int from = 0; from < m; from += most_signs) {
+        const int part = min(m - from, most_signs);
+        std::size_t lane = 0;
+        for (; lane + byte_lanes <= width; lane += byte_lanes)
+            count_signs<BytesOwn>(y.signs + lane, width, ids + from, part, z + lane, from > 0);
+        for (; lane < width; lane += kLanes)
+            count_signs<Bytes16>(y.signs + lane, width, ids + from, part, z + lane, from > 0);
+    }
+}
+
+// sum over sources j, in their order, of p_j w_j.
+static void sum_chances(const Connection& y, const float* p, int sources, float* z) {
+    const std::size_t width = static_cast<std::size_t>(y.width);
+    for (std::size_t lane = 0; lane < width; lane += kLanes) {
+        f16 sum{};
+        for (std::size_t j = 0; j < static_cast<std::size_t>(sources); ++j) {
+            const std::size_t at = j * width + lane;
+            sum += p[j] * (y.rows ? load(y.rows + at)
+                                  : __builtin_convertvector(
+                                        __builtin_convertvector(*reinterpret_cast<const Bytes16*>(y.signs + at), i16), f16));
+        }
+        store(z + lane, sum);
+    }
+}
+
+// z of signs counts by the scale of its target.
+static void scale(const Connection& y, float* z) {
+    for (int k = 0; k < y.width; k += y.lanes)
+        for (int lane = 0; lane < y.lanes; lane += kLanes) store(z + k + lane, load(z + k + lane) * load(y.scale + lane));
+}
+
+// What m >= 1 spikes bring.
+static void hear_spikes(const Connection& y, const std::uint32_t* ids, int m, float* z) {
+    if (y.rows) return sum_floats(y, ids, m, z);
+    sum_signs(y, ids, m, z);
+    scale(y, z);
+}
+
+static void hear_chances(const Connection& y, const float* p, int sources, float* z) {
+    sum_chances(y, p, sources, z);
+    if (y.signs) scale(y, z);
+}
+
+// A filter at one lag: what z(t - 1 - d) adds to the potentials.
+struct Term {
+    const float* z;  // (lanes)
+    float a;
+};
+
+template <int K>
+BITSPIKE_INLINE void add_terms(const float* base, const Term* terms, int n, int lane, float* u) {
+    RowSum<K> sum;
+    sum.load(base + lane);
+    for (int k = 0; k < n; ++k) sum.add(terms[k].z + lane, terms[k].a);
+    sum.store(u + lane);
+}
+
+// u = base + the terms, in their order.
+static void filter(const float* base, const Term* terms, int n, int lanes, float* u) {
+    int lane = 0;
+    for (; lane + kMostRows * kLanes <= lanes; lane += kMostRows * kLanes) add_terms<kMostRows>(base, terms, n, lane, u);
+    if constexpr (kMostRows > 4)
+        for (; lane + 4 * kLanes <= lanes; lane += 4 * kLanes) add_terms<4>(base, terms, n, lane, u);
+    for (; lane < lanes; lane += kLanes) add_terms<1>(base, terms, n, lane, u);
+}
+
+}  // namespace
+}  // namespace bitspike::packed::glm
