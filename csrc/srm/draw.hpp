@@ -1,11 +1,10 @@
-// log of ops/elementary.py, and the draws of ops/srm/reference.py.
+// The draws of ops/srm/reference.py.
 #pragma once
 #include <cstring>
 
 #include "common/algorithm.hpp"
 #include "common/elementary.hpp"
-#include "common/random.hpp"
-#include "common/vector.hpp"
+#include "common/uniform.hpp"
 #include "srm/kernels.hpp"
 
 namespace bitspike::srm {
@@ -19,50 +18,13 @@ BITSPIKE_INLINE Floats exp(Floats x) {
     return elementary::exp(x);
 }
 
-BITSPIKE_INLINE Floats log(Floats x) {
-    const Ints whole = (Ints)x;
-    const Floats m = (Floats)((whole & 0x7FFFFF) | 0x3F000000);
-    const Ints low = m < 0.707106781f;
-    const Floats e = __builtin_convertvector((whole >> 23) - 126, Floats) - (low ? splat(1.0f) : Floats{});
-    const Floats f = (low ? m + m : m) - 1.0f, z = f * f;
-    Floats y = f * 7.0376836292e-2f + -1.1514610310e-1f;
-    y = y * f + 1.1676998740e-1f;
-    y = y * f + -1.2420140846e-1f;
-    y = y * f + 1.4249322787e-1f;
-    y = y * f + -1.6668057665e-1f;
-    y = y * f + 2.0000714765e-1f;
-    y = y * f + -2.4999993993e-1f;
-    y = y * f + 3.3333331174e-1f;
-    y = ((y * f) * z + e * -2.12194440e-4f) - z * 0.5f;
-    return (f + y) + e * 0.693359375f;
-}
-
-// Words pair, pair + 1, .. of the counter: each holds two numbers of 32 bits, the low half first.
-BITSPIKE_INLINE Words words(std::uint64_t key, std::uint64_t pair) {
-    Words lane;
-    for (int k = 0; k < kLanes / 2; ++k) lane[k] = k * random::kStep;
-    return random::mix(lane + (key + (pair + 1) * random::kStep));
-}
-
-// Uniform numbers index, index + 1, ..
-BITSPIKE_INLINE Floats uniform(std::uint64_t key, std::uint64_t index) {
-    Unsigned h = (Unsigned)words(key, index / 2);
-    if (index % 2) {
-        alignas(64) std::uint32_t both[2 * kLanes];
-        const Unsigned next = (Unsigned)words(key, index / 2 + kLanes / 2);
-        std::memcpy(both, &h, sizeof h);
-        std::memcpy(both + kLanes, &next, sizeof next);
-        h = *reinterpret_cast<const UnsignedAt*>(both + 1);
-    }
-    const Floats u = (__builtin_convertvector((Ints)(h >> 8), Floats) + 0.5f) * 5.9604644775390625e-8f;
-    return at_most(at_least(u, 1e-6f), static_cast<float>(1 - 1e-6));
-}
+using elementary::log;
 
 template <Kind kind>
 BITSPIKE_INLINE Floats drawn(const Draw& draw, Floats w, std::uint64_t index, Floats& factor) {
     if constexpr (kind == Kind::real) return w;
     if constexpr (kind == Kind::straight_through) return plus_or_minus(w >= 0.0f);
-    const Floats u = uniform(draw.key, index);
+    const Floats u = random::uniform(draw.key, index);
     if constexpr (kind == Kind::hard)
         return plus_or_minus(u * (exp<true>(at_most(at_least(w * -2.0f, -40.0f), 40.0f)) + 1.0f) < 1.0f);
     const Floats x = (w + log(u / (1.0f - u)) * 0.5f) / draw.tau;
