@@ -26,8 +26,8 @@ def learn(
 ) -> Learned:  # fmt: skip
     """See `block.learn`; what outputs are to emit is 0 or 1."""
     numbers = (
-        KINDS.index(signal.kind), BASELINES.index(signal.baseline), signal.draws, signal.lam, signal.alpha, signal.silence,
-        signal.same_step,
+        KINDS.index(signal.kind), BASELINES.index(signal.baseline), signal.draws, signal.lam, signal.alpha,
+        signal.silence, signal.same_step,
     )  # fmt: skip
     try:
         weights, biases, own, reward, log_likelihood, scores, rates = _native.glm_learn(
