@@ -1,4 +1,4 @@
-// log of ops/elementary.py, and the draws of ops/srm/reference.py.
+// The draws of ops/srm/reference.py.
 #pragma once
 #include <cstring>
 
@@ -18,23 +18,7 @@ BITSPIKE_INLINE Floats exp(Floats x) {
     return elementary::exp(x);
 }
 
-BITSPIKE_INLINE Floats log(Floats x) {
-    const Ints whole = (Ints)x;
-    const Floats m = (Floats)((whole & 0x7FFFFF) | 0x3F000000);
-    const Ints low = m < 0.707106781f;
-    const Floats e = __builtin_convertvector((whole >> 23) - 126, Floats) - (low ? splat(1.0f) : Floats{});
-    const Floats f = (low ? m + m : m) - 1.0f, z = f * f;
-    Floats y = f * 7.0376836292e-2f + -1.1514610310e-1f;
-    y = y * f + 1.1676998740e-1f;
-    y = y * f + -1.2420140846e-1f;
-    y = y * f + 1.4249322787e-1f;
-    y = y * f + -1.6668057665e-1f;
-    y = y * f + 2.0000714765e-1f;
-    y = y * f + -2.4999993993e-1f;
-    y = y * f + 3.3333331174e-1f;
-    y = ((y * f) * z + e * -2.12194440e-4f) - z * 0.5f;
-    return (f + y) + e * 0.693359375f;
-}
+using elementary::log;
 
 template <Kind kind>
 BITSPIKE_INLINE Floats drawn(const Draw& draw, Floats w, std::uint64_t index, Floats& factor) {

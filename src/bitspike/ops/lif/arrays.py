@@ -1,4 +1,4 @@
-"""What the native kernels of spike trains take and give, as numpy arrays and numbers."""
+"""What native kernels take and give, as numpy arrays and numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from bitspike.ops.lif.signals import Result, Spikes
 def array(tensor: Tensor) -> NDArray[np.float32]:
     """The values of a float32 tensor; another dtype raises `UsageError`."""
     if tensor.dtype != torch.float32:
-        raise UsageError(
-            f"the native spike trains compute in float32, not {tensor.dtype}; use backend=reference"
-        )
+        raise UsageError(f"the native kernels compute in float32, not {tensor.dtype}; use backend=reference")
     values: NDArray[np.float32] = tensor.detach().contiguous().numpy()
     return values
 
