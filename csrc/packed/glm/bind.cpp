@@ -16,7 +16,8 @@
 namespace bitspike::packed::glm {
 namespace {
 
-constexpr std::size_t most_rows = 1u << 24, most_weights = std::size_t{1} << 31, most_runs = 1u << 20;
+constexpr std::size_t most_rows = 1u << 24, most_weights = std::size_t{1} << 31, most_runs = 1u << 20,
+                      most_filters = 1u << 14;
 
 class GLMEngine {
   public:
@@ -36,13 +37,16 @@ class GLMEngine {
         net_.draws_output = draws_output;
         net_.decision = decision == "count" ? Decision::count
                         : decision == "mean-field" ? Decision::mean_field : Decision::probability;
-        net_.filters = taken(filters, true);
-        net_.feedback = taken(feedback, false);
+        require(filters.size() > 0, "filters: wrong shape");
+        const std::size_t longest = std::max(filters.shape(1), feedback.shape(1));
+        net_.filters = taken(filters, longest);
+        net_.feedback = taken(feedback, longest);
+        net_.memory = std::max(net_.filters.length, net_.feedback.length);
         for (int g = 0; g < net_.n_groups; ++g) {
             const std::int32_t n = groups.data()[2 * g], values = groups.data()[2 * g + 1];
             require(n >= 1 && values >= 1 && static_cast<std::size_t>(n) * static_cast<std::size_t>(values) < most_rows,
                     "a group has an impossible width");
-            groups_[g] = {n, values, n * values, round_up(n * values, 16), fan_out.data()[g], nullptr, nullptr, nullptr, nullptr, 0, 0};
+            groups_[g] = {n, values, n * values, round_up(n * values, 16), fan_out.data()[g], nullptr, nullptr, 0, 0};
         }
         auto* each = builder_.take<std::int32_t>(static_cast<std::size_t>(groups_[0].rows));
         std::fill(each, each + groups_[0].rows, static_cast<std::int32_t>(fan_out.data()[0]));
@@ -69,7 +73,8 @@ class GLMEngine {
     // weights (source rows, K, target rows), 0 where no synapse is.
     void add_weights(int source, int target, In<float, 3> weights) {
         Connection y = made(source, target, weights.shape(0), weights.shape(1), weights.shape(2));
-        y.rows = padded(weights.data(), weights.shape(0) * weights.shape(1), weights.shape(2), static_cast<std::size_t>(y.lanes));
+        const std::size_t rows = weights.shape(0) * weights.shape(1);
+        y.rows = padded(weights.data(), rows, weights.shape(2), static_cast<std::size_t>(y.lanes));
         add(y);
     }
 
@@ -100,18 +105,23 @@ class GLMEngine {
     }
 
   private:
-    // The part of the filters that the window has room for, lag by lag.
-    Filters taken(const In<float, 2>& table, bool needed) {
-        const std::size_t n = table.shape(0), given = table.shape(1);
-        require((n > 0 && given > 0) || (!needed && n == 0), "filters: wrong shape");
-        require(n <= most_rows && given <= most_rows, "filters: wrong shape");
-        const std::size_t length = n == 0 ? 0 : std::min(given, static_cast<std::size_t>(net_.n_steps));
-        auto* a = builder_.take<float>(length * n);
-        for (std::size_t d = 0; d < length; ++d)
-            for (std::size_t k = 0; k < n; ++k) a[d * n + k] = table.data()[k * given + d];
+    // The part of the filters that the window has room for.
+    Filters taken(const In<float, 2>& table, std::size_t longest) {
+        const std::size_t n = table.shape(0), given = table.shape(1), most = static_cast<std::size_t>(net_.n_steps);
+        require(n <= most_filters && given <= most_filters && (n > 0) == (given > 0), "filters: wrong shape");
+        const std::size_t length = std::min(given, most), lags = std::min(longest, most);
+        auto* taps = builder_.take<Tap>(n * length);
+        auto* first = builder_.take<int>(lags + 1);
+        int number = 0;
+        for (std::size_t d = 0; d < lags; ++d) {
+            first[d] = number;
+            for (std::size_t k = 0; d < length && k < n; ++k)
+                if (const float a = table.data()[k * given + d]; a != 0) taps[number++] = {static_cast<int>(k), a};
+        }
+        first[lags] = number;
         int slots = n == 0 ? 0 : 1;
         while (static_cast<std::size_t>(slots) < length) slots *= 2;
-        return {static_cast<int>(n), static_cast<int>(length), slots, a};
+        return {static_cast<int>(n), static_cast<int>(length), slots, taps, first};
     }
 
     template <class T>
@@ -124,33 +134,27 @@ class GLMEngine {
     Connection made(int source, int target, std::size_t sources, std::size_t filters, std::size_t targets) const {
         require(source >= 0 && source < net_.n_groups && target >= 1 && target < net_.n_groups, "there is no such group");
         require(connections_.size() < max_groups * max_groups, "too many connections");
-        require(sources == static_cast<std::size_t>(groups_[source].rows) && targets == static_cast<std::size_t>(groups_[target].rows) &&
-                    filters == static_cast<std::size_t>(net_.filters.n), "weights: wrong shape");
+        require(sources == static_cast<std::size_t>(groups_[source].rows) && filters == static_cast<std::size_t>(net_.filters.n) &&
+                    targets == static_cast<std::size_t>(groups_[target].rows), "weights: wrong shape");
         const std::size_t width = filters * static_cast<std::size_t>(groups_[target].lanes);
         require(sources * width < most_weights && width < most_weights, "a connection has too many weights");
         return {source, target, groups_[target].lanes, static_cast<int>(width), nullptr, nullptr, nullptr, net_.rings};
     }
 
     void add(const Connection& y) {
-        const int number = static_cast<int>(connections_.size());
         connections_.push_back(y);
         net_.rings += static_cast<std::size_t>(net_.filters.slots) * static_cast<std::size_t>(y.width);
-        std::vector<int>& from = y.source == 0 ? from_input_[y.target] : from_circuits_[y.target];
-        from.push_back(number);
-        Group& group = groups_[y.target];
-        group.from_input = from_input_[y.target].data();
-        group.n_from_input = static_cast<int>(from_input_[y.target].size());
-        group.from_circuits = from_circuits_[y.target].data();
-        group.n_from_circuits = static_cast<int>(from_circuits_[y.target].size());
+        ++(y.source == 0 ? groups_[y.target].n_from_input : groups_[y.target].n_from_circuits);
         net_.connections = connections_.data();
-        net_.n_connections = number + 1;
+        net_.n_connections = static_cast<int>(connections_.size());
     }
 
     std::int64_t go(const Inputs& in, std::size_t n, int threads, const Result<float>& scores, const Result<float>& over_time,
                     const Result<std::int64_t>& n_spikes, const Result<std::int64_t>& n_synops) const {
         for (int g = 1; g < net_.n_groups; ++g) require(groups_[g].bias != nullptr, "a group is not set");
-        const auto classes = static_cast<std::size_t>(groups_[net_.n_groups - 1].n), n_steps = static_cast<std::size_t>(net_.n_steps);
-        const Outputs out{data_of(scores, n * classes), data_of(over_time, n * n_steps * classes), data_of(n_spikes, n),
+        const auto classes = static_cast<std::size_t>(groups_[net_.n_groups - 1].n);
+        const std::size_t times = static_cast<std::size_t>(net_.n_steps) * classes;
+        const Outputs out{data_of(scores, n * classes), data_of(over_time, n * times), data_of(n_spikes, n),
                           data_of(n_synops, n)};
         nb::gil_scoped_release released;
         return over_samples(*kernels_, net_, in, out, n, 2, threads);
@@ -158,7 +162,6 @@ class GLMEngine {
 
     Group groups_[max_groups]{};
     std::vector<Connection> connections_;
-    std::vector<int> from_input_[max_groups], from_circuits_[max_groups];
     Network net_{};
     const Kernels* kernels_ = nullptr;
     trains::Builder builder_;

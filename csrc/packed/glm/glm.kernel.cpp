@@ -1,5 +1,5 @@
-// The run over samples. What is emitted in a step waits, summed per filter, in rings; potentials gather from there in the
-// reference's order: bias, the input by steps, the circuits by steps, each by connections and filters.
+// The run over samples. What is emitted in a step waits, summed per synapse filter, in rings; potentials gather from there in
+// the reference's order: bias, what came from the input by steps, what came from circuits by steps, by connections, by filters.
 #include "packed/glm/circuits.hpp"
 #include "packed/glm/kernels.hpp"
 #include "packed/glm/synapses.hpp"
@@ -18,7 +18,7 @@ struct State {
     float *u, *p;        // (rows + 16)
     float* kept;         // (n_steps, lanes): what the input makes of the potentials, for later runs
     float* own;          // (feedback.slots, feedback.n, lanes)
-    std::uint8_t* heard; // (feedback.slots): did any circuit emit?
+    Past input, circuits;
     std::uint32_t* ids;  // rows that emit
     int emitted;
     std::uint64_t key;
@@ -28,18 +28,16 @@ struct Scratch {
     State states[max_groups];
     Entering entering;
     float* rings;
-    std::uint8_t* heard;  // (connections, filters.slots): did anything enter?
-    Term* terms;
     float *e, *sum, *total;  // (values, vector::kLanes), (classes), (classes)
     Mask* fired;
     std::uint32_t* counted;
+    std::size_t n_counted;
 
     Scratch(const Network& net, const Inputs& in, Arena& arena)
         : entering(in, net.fan_out, net.groups[0].rows, net.n_steps, true, arena) {
-        const auto slots = static_cast<std::size_t>(net.filters.slots), own_slots = static_cast<std::size_t>(net.feedback.slots);
-        const auto lags = static_cast<std::size_t>(net.filters.length) * static_cast<std::size_t>(net.filters.n);
-        const auto own_lags = static_cast<std::size_t>(net.feedback.length) * static_cast<std::size_t>(net.feedback.n);
-        std::size_t values = 1, rows = 1, heard_by = 0;
+        const auto own = static_cast<std::size_t>(net.feedback.slots) * static_cast<std::size_t>(net.feedback.n);
+        std::size_t values = 1;
+        n_counted = 0;
         for (int g = 1; g < net.n_groups; ++g) {
             const Group& y = net.groups[g];
             const std::size_t lanes = static_cast<std::size_t>(y.lanes), padded = static_cast<std::size_t>(y.rows) + kLanes;
@@ -47,23 +45,26 @@ struct Scratch {
             s.u = arena.take<float>(lanes + kLanes);
             s.p = arena.take<float>(padded);
             s.kept = arena.take<float>(net.runs > 1 ? static_cast<std::size_t>(net.n_steps) * lanes : 0);
-            s.own = arena.take<float>(own_slots * static_cast<std::size_t>(net.feedback.n) * lanes);
-            s.heard = arena.take<std::uint8_t>(own_slots);
+            s.own = arena.take<float>(own * lanes);
+            s.input = past(net, y.n_from_input, arena);
+            s.circuits = past(net, y.n_from_circuits + (y.own ? 1 : 0), arena);
             s.ids = arena.take<std::uint32_t>(padded);
             values = max(values, static_cast<std::size_t>(y.values));
-            rows = max(rows, padded);
-            heard_by = max(heard_by, static_cast<std::size_t>(y.n_from_input + y.n_from_circuits));
+            n_counted = max(n_counted, padded);
         }
         rings = arena.take<float>(net.rings);
-        heard = arena.take<std::uint8_t>(static_cast<std::size_t>(net.n_connections) * slots);
-        terms = arena.take<Term>(heard_by * lags + own_lags);
         e = arena.take<float>(values * vector::kLanes);
         fired = arena.take<Mask>(values);
-        counted = arena.take<std::uint32_t>(rows);
+        counted = arena.take<std::uint32_t>(n_counted);
         const std::size_t classes = static_cast<std::size_t>(net.groups[net.n_groups - 1].n) + kLanes;
         sum = arena.take<float>(classes);
         total = arena.take<float>(classes);
-        n_counted = rows;
+    }
+
+    // Room for what arrives in a step by `n` ways.
+    static Past past(const Network& net, int n, Arena& arena) {
+        const int room = 2 * n * (net.memory + 1);
+        return {arena.take<Heard>(static_cast<std::size_t>(room)), 0, 0, room};
     }
 
     void clear(const Network& net) {
@@ -74,90 +75,66 @@ struct Scratch {
             std::memset(states[g].p, 0, (static_cast<std::size_t>(net.groups[g].rows) + kLanes) * sizeof(float));
         }
     }
-
-    std::size_t n_counted;
 };
 
-// mix64(mix64(sum of mix64((t n_in + j + 1) step) over the spikes) + seed).
-static std::uint64_t key_of(const Network& net, Entering& entering) {
+// Sum of mix64((t n_in + j + 1) step) over spikes.
+struct PlaceSum {
     w8 sum{};
-    const w8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    for (int t = 0; t < net.n_steps; ++t) {
-        const int m = entering.look(t);
-        const std::uint64_t before = static_cast<std::uint64_t>(t) * static_cast<std::uint64_t>(entering.n_in) + 1;
-        for (int e = 0; e < m; e += 8) {
-            const w8 place = __builtin_convertvector(*reinterpret_cast<const u8of32*>(entering.ids + e), w8) + before;
-            sum += random::mix(place * random::kStep) & (w8)(lane < static_cast<std::uint64_t>(m - e));
-        }
+
+    BITSPIKE_INLINE_MEMBER void add(w8 place, std::int64_t lanes) {
+        const w8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+        sum += random::mix((place + 1) * random::kStep) & (w8)(lane < static_cast<std::uint64_t>(lanes));
     }
+};
+
+// What the draws of a sample follow from.
+static std::uint64_t key_of(const Network& net, const Inputs& in, Entering& entering, std::size_t sample) {
+    const std::uint64_t n_in = static_cast<std::uint64_t>(entering.n_in);
+    PlaceSum places;
+    if (in.limits)
+        for (int t = 0; t < net.n_steps; ++t) {
+            const int m = entering.look(t);
+            for (int e = 0; e < m; e += 8) {
+                const auto& ids = *reinterpret_cast<const u8of32*>(entering.ids + e);
+                places.add(__builtin_convertvector(ids, w8) + static_cast<std::uint64_t>(t) * n_in, m - e);
+            }
+        }
+    else
+        for (std::int64_t e = in.offsets[sample], end = in.offsets[sample + 1]; e < end; e += 8) {
+            w8 place{};
+            for (int k = 0; k < 8 && e + k < end; ++k)
+                place[k] = static_cast<std::uint64_t>(in.steps[e + k]) * n_in + static_cast<std::uint64_t>(in.channels[e + k]);
+            places.add(place, end - e);
+        }
     std::uint64_t all = 0;
-    for (int k = 0; k < 8; ++k) all += sum[k];
+    for (int k = 0; k < 8; ++k) all += places.sum[k];
     return random::mix(random::mix(all) + net.draw_seed);
 }
 
-BITSPIKE_INLINE std::size_t slot(const Filters& filters, int step) {
-    return static_cast<std::size_t>(step) & static_cast<std::size_t>(filters.slots - 1);
-}
-
-BITSPIKE_INLINE float* ring(const Network& net, const Scratch& at, int connection, int step) {
-    const Connection& y = net.connections[connection];
-    return at.rings + y.ring + slot(net.filters, step) * static_cast<std::size_t>(y.width);
-}
-
-BITSPIKE_INLINE std::uint8_t& heard(const Network& net, const Scratch& at, int connection, int step) {
-    return at.heard[static_cast<std::size_t>(connection) * static_cast<std::size_t>(net.filters.slots) + slot(net.filters, step)];
-}
-
-BITSPIKE_INLINE int add_terms(const Filters& filters, int d, const float* z, int lanes, Term* terms) {
-    const float* a = filters.a + static_cast<std::ptrdiff_t>(d) * filters.n;
-    int n = 0;
-    for (int k = 0; k < filters.n; ++k)
-        if (a[k] != 0) terms[n++] = {z + static_cast<std::ptrdiff_t>(k) * lanes, a[k]};
-    return n;
-}
-
-// What the connections numbered `from` add to the potentials of step t by what entered them in step t - 1 - d.
-BITSPIKE_INLINE int terms_of(const Network& net, const Scratch& at, const int* from, int n_from, int t, int d, int lanes, Term* terms) {
-    int n = 0;
-    for (int c = 0; c < n_from; ++c)
-        if (heard(net, at, from[c], t - 1 - d))
-            n += add_terms(net.filters, d, ring(net, at, from[c], t - 1 - d), lanes, terms + n);
-    return n;
-}
-
-static float* own_ring(const Network& net, const Group& y, const State& s, int step) {
-    return s.own + slot(net.feedback, step) * static_cast<std::size_t>(net.feedback.n) * static_cast<std::size_t>(y.lanes);
+// Where the sums of a step stand in a ring.
+static float* place(float* ring, const Filters& filters, int step, int width) {
+    return ring + static_cast<std::size_t>(step & (filters.slots - 1)) * static_cast<std::size_t>(width);
 }
 
 // Potentials of group g in step t.
-static void gather(const Network& net, Scratch& at, int g, int t, int run) {
-    const Group& y = net.groups[g];
-    const State& s = at.states[g];
-    const float* base = y.bias;
-    int n = 0;
-    if (run == 0)
-        for (int d = min(net.filters.length, t) - 1; d >= 0; --d)
-            n += terms_of(net, at, y.from_input, y.n_from_input, t, d, y.lanes, at.terms + n);
-    if (net.runs > 1) {
-        float* kept = s.kept + static_cast<std::size_t>(t) * static_cast<std::size_t>(y.lanes);
-        if (run == 0) filter(base, at.terms, n, y.lanes, kept);
-        base = kept;
-        n = 0;
+static void gather(const Network& net, State& s, const Group& y, int t, int run) {
+    float* u = net.runs > 1 ? s.kept + static_cast<std::size_t>(t) * static_cast<std::size_t>(y.lanes) : s.u;
+    if (run == 0) {
+        s.input.forget(t - net.memory);
+        filter(y.bias, s.input, t, y.lanes, u);
     }
-    for (int d = min(max(net.filters.length, y.own ? net.feedback.length : 0), t) - 1; d >= 0; --d) {
-        if (d < net.filters.length) n += terms_of(net, at, y.from_circuits, y.n_from_circuits, t, d, y.lanes, at.terms + n);
-        if (y.own && d < net.feedback.length && s.heard[slot(net.feedback, t - 1 - d)])
-            n += add_terms(net.feedback, d, own_ring(net, y, s, t - 1 - d), y.lanes, at.terms + n);
-    }
-    filter(base, at.terms, n, y.lanes, s.u);
+    s.circuits.forget(t - net.memory);
+    filter(u, s.circuits, t, y.lanes, s.u);
 }
 
 // What circuits hear of themselves.
 static void hear_own(const Network& net, const Group& y, State& s, int t) {
     const bool chances = net.decision == Decision::mean_field;
-    float* z = own_ring(net, y, s, t);
-    s.heard[slot(net.feedback, t)] = chances || s.emitted > 0;
-    if (!chances) std::memset(z, 0, static_cast<std::size_t>(net.feedback.n) * static_cast<std::size_t>(y.lanes) * sizeof(float));
+    if (!chances && s.emitted == 0) return;
+    const int width = net.feedback.n * y.lanes;
+    float* z = place(s.own, net.feedback, t, width);
+    s.circuits.add({z, &net.feedback, t});
+    if (!chances) std::memset(z, 0, static_cast<std::size_t>(width) * sizeof(float));
     for (int k = 0; k < net.feedback.n; ++k, z += y.lanes) {
         const float* own = y.own + static_cast<std::ptrdiff_t>(k) * y.lanes;
         if (chances)
@@ -167,19 +144,19 @@ static void hear_own(const Network& net, const Group& y, State& s, int t) {
     }
 }
 
-// What step t brings to the synapses from the input, in the first run, and from circuits.
-static void hear(const Network& net, Scratch& at, int t, int run, int entered) {
-    const bool chances = net.decision == Decision::mean_field;
+// What step t brings to the synapses from the input and from circuits.
+static void hear(const Network& net, Scratch& at, int t, int entered) {
     for (int c = 0; c < net.n_connections; ++c) {
         const Connection& y = net.connections[c];
-        const bool input = y.source == 0;
-        if (input && run > 0) continue;
-        const State& s = at.states[y.source];
-        const int m = input ? entered : s.emitted;
-        const bool all = chances && !input;
-        heard(net, at, c, t) = all || m > 0;
-        if (all) hear_chances(y, s.p, net.groups[y.source].rows, ring(net, at, c, t));
-        else if (m > 0) hear_spikes(y, input ? at.entering.ids : s.ids, m, ring(net, at, c, t));
+        const bool input = y.source == 0, chances = net.decision == Decision::mean_field && !input;
+        const State& from = at.states[y.source];
+        const int m = input ? entered : from.emitted;
+        if (!chances && m == 0) continue;
+        float* z = place(at.rings + y.ring, net.filters, t, y.width);
+        State& to = at.states[y.target];
+        (input ? to.input : to.circuits).add({z, &net.filters, t});
+        if (chances) hear_chances(y, from.p, net.groups[y.source].rows, z);
+        else hear_spikes(y, input ? at.entering.ids : from.ids, m, z);
     }
     for (int g = 1; net.feedback.n > 0 && g < net.n_groups; ++g) hear_own(net, net.groups[g], at.states[g], t);
 }
@@ -198,32 +175,38 @@ static void count(const Network& net, Scratch& at) {
 }
 
 // Runs one sample whose input has been laid down.
-static void run_sample(const Network& net, Scratch& at, const Outputs& out, std::size_t sample) {
+static void run_sample(const Network& net, const Inputs& in, Scratch& at, const Outputs& out, std::size_t sample) {
     const int last = net.n_groups - 1;
     const auto classes = static_cast<std::size_t>(net.groups[last].n), n_steps = static_cast<std::size_t>(net.n_steps);
     std::int64_t n_spikes = at.entering.n_spikes, n_synops = at.entering.n_synops;
-    const std::uint64_t key = key_of(net, at.entering);
+    const bool chances = net.decision == Decision::mean_field;
+    const std::uint64_t key = key_of(net, in, at.entering, sample);
     float* over_time = out.over_time ? out.over_time + sample * n_steps * classes : nullptr;
     std::memset(at.total, 0, classes * sizeof(float));
     for (int run = 0; run < net.runs; ++run) {
         std::memset(at.sum, 0, (classes + kLanes) * sizeof(float));
-        for (int g = 1; g <= last; ++g)
-            at.states[g].key = random::mix(key + static_cast<std::uint64_t>(run) * static_cast<std::uint64_t>(net.n_groups) + static_cast<std::uint64_t>(g));
+        const std::uint64_t stream = key + static_cast<std::uint64_t>(run) * static_cast<std::uint64_t>(net.n_groups);
+        for (int g = 1; g <= last; ++g) {
+            State& s = at.states[g];
+            s.key = random::mix(stream + static_cast<std::uint64_t>(g));
+            s.circuits.begin = s.circuits.end = 0;
+            if (run == 0) s.input.begin = s.input.end = 0;
+        }
         for (int t = 0; t < net.n_steps; ++t) {
             const int entered = run == 0 ? at.entering.take(t) : 0;
             for (int g = 1; g <= last; ++g) {
                 const Group& y = net.groups[g];
                 State& s = at.states[g];
-                gather(net, at, g, t, run);
-                const bool chances = net.decision == Decision::mean_field;
-                const Draw draw{s.key, static_cast<std::uint64_t>(t) * static_cast<std::uint64_t>(y.n + y.n % 2), at.counted, at.fired};
+                gather(net, s, y, t, run);
                 const bool draws = !chances && (g < last || net.draws_output);
+                const std::uint64_t first = static_cast<std::uint64_t>(t) * static_cast<std::uint64_t>(y.n + y.n % 2);
+                const Draw draw{s.key, first, at.counted, at.fired};
                 s.emitted = emit(y, s.u, draws ? &draw : nullptr, at.e, chances || g == last ? s.p : nullptr, s.ids);
                 n_spikes += s.emitted;
                 n_synops += s.emitted * y.fan_out;
             }
             count(net, at);
-            if (t + 1 < net.n_steps) hear(net, at, t, run, entered);
+            if (t + 1 < net.n_steps) hear(net, at, t, entered);
             if (!over_time) continue;
             for (std::size_t c = 0; c < classes; ++c) {
                 float& score = over_time[static_cast<std::size_t>(t) * classes + c];
@@ -248,7 +231,7 @@ static std::int64_t run(const Network& net, const Inputs& in, const Outputs& out
         scratch.entering.n_spikes = scratch.entering.n_synops = 0;
         if (in.limits) scratch.entering.draw(in.images + k * static_cast<std::size_t>(in.n_pixels));
         else if (!scratch.entering.read_list(k)) return static_cast<std::int64_t>(k);
-        run_sample(net, scratch, out, k);
+        run_sample(net, in, scratch, out, k);
     }
     return -1;
 }

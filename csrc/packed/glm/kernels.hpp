@@ -11,11 +11,18 @@ using trains::Inputs;
 
 constexpr int max_groups = 64;
 
+// A number of a filter that is not 0.
+struct Tap {
+    int k;
+    float a;  // a_k(d)
+};
+
 // Filters a_k(d), k < n, d < length; no longer than the window.
 struct Filters {
     int n, length;
-    int slots;       // of rings, in which step t has place t % slots; a power of two, at least `length`
-    const float* a;  // (length, n)
+    int slots;         // of rings, in which step t has place t % slots; a power of two, at least `length`
+    const Tap* taps;   // lag by lag
+    const int* first;  // (longest of all filters + 1): those of lag d are first[d] to first[d + 1] - 1
 };
 
 // Row c * n + i is value c of circuit i; lanes are the rows rounded up to 16, and what fills them up is 0.
@@ -24,8 +31,7 @@ struct Group {
     std::int64_t fan_out;    // additions that a spike causes
     const float* bias;       // (lanes)
     const float* own;        // (feedback.n, lanes); null where circuits do not hear themselves
-    const int *from_input, *from_circuits;  // numbers of the connections that end here, in their order
-    int n_from_input, n_from_circuits;
+    int n_from_input, n_from_circuits;  // connections that end here
 };
 
 // A source row adds `width` = filters x lanes of the target numbers: floats, or +1, -1 and 0 (no synapse) in bytes.
@@ -46,6 +52,7 @@ struct Network {
     int n_groups, n_connections, n_steps, runs;
     std::size_t rings;  // numbers in the rings of all connections
     Filters filters, feedback;
+    int memory;  // steps: the length of the longer ones
     Decision decision;
     bool draws_output;
     std::uint64_t draw_seed;

@@ -38,7 +38,8 @@ static void sum_floats(const Connection& y, const std::uint32_t* ids, int m, flo
 
 // Sums of at most `most_signs` spikes, in bytes; written to `z`, or added.
 template <class Bytes>
-BITSPIKE_INLINE void count_signs(const std::int8_t* signs, std::size_t width, const std::uint32_t* ids, int m, float* z, bool add) {
+BITSPIKE_INLINE void count_signs(const std::int8_t* signs, std::size_t width, const std::uint32_t* ids, int m, float* z,
+                                 bool add) {
     Bytes even{}, odd{};
     int e = 0;
     for (; e + 2 <= m; e += 2) {
@@ -99,27 +100,53 @@ static void hear_chances(const Connection& y, const float* p, int sources, float
     if (y.signs) scale(y, z);
 }
 
-// A filter at one lag: what z(t - 1 - d) adds to the potentials.
-struct Term {
-    const float* z;  // (lanes)
-    float a;
+// Sums z (by.n, lanes) that entered synapses in a step.
+struct Heard {
+    const float* z;
+    const Filters* by;
+    int step;
+};
+
+// What a group has heard, in order, as long as a filter remembers it.
+struct Past {
+    Heard* list;
+    int begin, end, room;  // room: twice of what can be remembered
+
+    void add(const Heard& one) {
+        if (end == room) {
+            end -= begin;
+            for (int e = 0; e < end; ++e) list[e] = list[begin + e];
+            begin = 0;
+        }
+        list[end++] = one;
+    }
+    void forget(int before) {
+        while (begin < end && list[begin].step < before) ++begin;
+    }
 };
 
 template <int K>
-BITSPIKE_INLINE void add_terms(const float* base, const Term* terms, int n, int lane, float* u) {
+BITSPIKE_INLINE void filter_lanes(const float* base, const Past& past, int t, std::size_t lanes, int lane, float* u) {
     RowSum<K> sum;
     sum.load(base + lane);
-    for (int k = 0; k < n; ++k) sum.add(terms[k].z + lane, terms[k].a);
+    for (int e = past.begin; e < past.end; ++e) {
+        const Heard& one = past.list[e];
+        const int *first = one.by->first + (t - 1 - one.step), last = first[1];
+        for (int tap = first[0]; tap < last; ++tap)
+            sum.add(one.z + static_cast<std::size_t>(one.by->taps[tap].k) * lanes + lane, one.by->taps[tap].a);
+    }
     sum.store(u + lane);
 }
 
-// u = base + the terms, in their order.
-static void filter(const float* base, const Term* terms, int n, int lanes, float* u) {
+// Potentials of step t: u = base + sum over what was heard, in order, of a_k(t - 1 - step) z_k.
+static void filter(const float* base, const Past& past, int t, int lanes, float* u) {
+    const std::size_t width = static_cast<std::size_t>(lanes);
     int lane = 0;
-    for (; lane + kMostRows * kLanes <= lanes; lane += kMostRows * kLanes) add_terms<kMostRows>(base, terms, n, lane, u);
+    for (; lane + kMostRows * kLanes <= lanes; lane += kMostRows * kLanes)
+        filter_lanes<kMostRows>(base, past, t, width, lane, u);
     if constexpr (kMostRows > 4)
-        for (; lane + 4 * kLanes <= lanes; lane += 4 * kLanes) add_terms<4>(base, terms, n, lane, u);
-    for (; lane < lanes; lane += kLanes) add_terms<1>(base, terms, n, lane, u);
+        for (; lane + 4 * kLanes <= lanes; lane += 4 * kLanes) filter_lanes<4>(base, past, t, width, lane, u);
+    for (; lane < lanes; lane += kLanes) filter_lanes<1>(base, past, t, width, lane, u);
 }
 
 }  // namespace
