@@ -13,6 +13,7 @@ void bind_cochlea(nb::module_& m);
 void bind_event_camera(nb::module_& m);
 void bind_first_spike(nb::module_& m);
 void bind_glm(nb::module_& m);
+void bind_glm_online(nb::module_& m);
 void bind_lif(nb::module_& m);
 void bind_s4nn(nb::module_& m);
 void bind_srm(nb::module_& m);
@@ -33,6 +34,7 @@ NB_MODULE(_native, m) {
     bind_event_camera(m);
     bind_first_spike(m);
     bind_glm(m);
+    bind_glm_online(m);
     bind_lif(m);
     bind_s4nn(m);
     bind_srm(m);

@@ -32,8 +32,8 @@ static void chances(const Group& g, const float* u, float* p, float* log_total) 
 }
 
 // s (lanes) of step t: the first value with uniform < the sum of p up to it; else none.
-static void draw(const Group& g, std::uint64_t key, int t, const float* p, float* s) {
-    const std::uint64_t first = static_cast<std::uint64_t>(t) * static_cast<std::uint64_t>(g.n + g.n % 2);
+static void draw(const Group& g, std::uint64_t key, std::uint64_t t, const float* p, float* s) {
+    const std::uint64_t first = t * static_cast<std::uint64_t>(g.n + g.n % 2);
     for (int i = 0; i < g.width; i += kLanes) {
         const Floats uniform = random::uniform(key, first + static_cast<std::uint64_t>(i));
         Floats total{};

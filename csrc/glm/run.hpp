@@ -123,7 +123,7 @@ struct Window {
     }
     void draw_group(const Group& g, int group, int draw, int t, const float* p, float* s) const {
         const std::uint64_t stream = key + static_cast<std::uint64_t>(draw) * net.n_groups + static_cast<std::uint64_t>(group);
-        glm::draw(g, random::mix(stream), t, p, s);
+        glm::draw(g, random::mix(stream), static_cast<std::uint64_t>(t), p, s);
     }
 
     void run(int draw) const {

@@ -47,8 +47,8 @@ class SpikeList:
 
     def __getitem__(self, rows: NDArray[Any] | slice) -> SpikeList:
         """The recordings of these numbers."""
-        chosen = np.arange(len(self))[rows]
-        begins, lengths = self.offsets[chosen], np.diff(self.offsets)[chosen]
+        begins = self.offsets[:-1][rows]
+        lengths = self.offsets[1:][rows] - begins
         taken = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         places = np.arange(taken[-1]) + np.repeat(begins - taken[:-1], lengths)
         return SpikeList(self.steps[places], self.channels[places], taken, self.n_steps, self.n_channels)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitspike.networks.glm import GLMNetwork
-    from bitspike.ops.glm.online import Parameters, Step
+    from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Parameters, Step, VOWELSettings, VOWELState
+    from bitspike.ops.lif.signals import Spikes
 
 
 def build(experiment: Experiment, task: Task, generator: torch.Generator) -> GLMNetwork:
@@ -54,6 +55,7 @@ class CircuitLearner(Learner):
     """Moves a network's latents, biases and own feedback in place; `carried` names what a rule carries."""
 
     silence: float  # of the reference distribution
+    state: FLSNNState | VOWELState
 
     def __init__(self, network: GLMNetwork, experiment: Experiment) -> None:
         from bitspike.ops.glm.online import Parameters
@@ -69,6 +71,10 @@ class CircuitLearner(Learner):
                 latent.data.mul_(mask)
 
     @abstractmethod
+    def settings_at(self, lr: float) -> FLSNNSettings | VOWELSettings:
+        """The rule's, with this step size."""
+
+    @abstractmethod
     def move(self, made: Step, lr: float) -> None:
         """One update."""
 
@@ -80,53 +86,82 @@ class CircuitLearner(Learner):
         """One sample after the other; reported are -ln p of the labels' trains per step, and decisions meanwhile."""
         import torch
 
-        from bitspike.ops.glm import block, circuit, online
-        from bitspike.ops.lif.signals import unpack
+        from bitspike.ops.glm import circuit
 
-        network, topology = self.network, self.network.topology
+        network, n = self.network, len(batch.labels)
         lr = self.settings.lr * self.settings.factor(progress.share, progress.epoch)
-        window = unpack(network.spikes(batch.inputs, generator), torch.float32)
-        n, group = len(batch.labels), topology.groups[-1]
+        spikes, group = network.spikes(batch.inputs, generator), network.topology.groups[-1]
         wanted = circuit.label_trains(
             batch.labels, network.settings.label, network.n_steps, group.n, group.values
         )
         keys = torch.randint(-(2**63), 2**63 - 1, (n,), generator=generator)
-        drawn = [
-            block.uniforms(topology, keys, number, network.n_steps, 1).to(window)
-            for number in range(1, topology.output)
-        ]
-        table, own = network.tables
-        length = max(table.shape[1], 0 if own is None else own.shape[1])
-        loss = correct = 0.0
-        rates = torch.zeros(topology.output - 1)
+        window = self._native_window if network.implementation == "native" else self._window
+        loss, correct, rates = 0.0, 0, torch.zeros(network.topology.output - 1)
         with torch.no_grad():
             for sample in range(n):
-                history, scores = online.silence(topology, 1, length, window), torch.zeros(group.rows)
-                for t in range(network.n_steps):
-                    given = [
-                        window[sample : sample + 1, t],
-                        *([None] * len(drawn)),
-                        wanted[sample : sample + 1, t],
-                    ]
-                    uniforms = [None, *(part[sample : sample + 1, t] for part in drawn), None]
-                    made = online.step(
-                        topology,
-                        self.parameters,
-                        self.masks,
-                        table,
-                        own,
-                        history,
-                        given,
-                        uniforms,
-                        self.silence,
-                    )
-                    self.move(made, lr)
-                    history = online.remember(history, made.spikes)
-                    loss -= float(made.log_output)
-                    scores += (made.spikes[-1] - made.gradients.biases[-1])[0].cpu()
-                    rates += torch.tensor([float(spikes.mean()) for spikes in made.spikes[1:-1]])
-                correct += int(scores.reshape(group.values, -1).sum(0).argmax()) == int(batch.labels[sample])
-        return StepReport(loss / network.n_steps, n, int(correct), tuple((rates / network.n_steps).tolist()))
+                one = slice(sample, sample + 1)
+                entering = spikes._replace(bits=spikes.bits[one])
+                log_output, chances, emitted = window(entering, wanted[one], keys[one], lr)
+                loss -= log_output
+                scores = chances.reshape(group.values, -1).sum(0)
+                correct += int(scores.argmax()) == int(batch.labels[sample])
+                rates += torch.tensor(emitted)
+        return StepReport(loss / network.n_steps, n, correct, tuple((rates / network.n_steps).tolist()))
+
+    def _window(
+        self, spikes: Spikes, wanted: Tensor, key: Tensor, lr: float
+    ) -> tuple[float, Tensor, list[float]]:
+        """Learn from one sample; ln p of the label's trains, sums of the output's chances, and emissions per row."""
+        import torch
+
+        from bitspike.ops.glm import block, online
+        from bitspike.ops.lif.signals import unpack
+
+        network, topology = self.network, self.network.topology
+        inputs, (table, own) = unpack(spikes, torch.float32), network.tables
+        drawn = [
+            block.uniforms(topology, key, number, network.n_steps, 1).to(inputs)
+            for number in range(1, topology.output)
+        ]
+        history = online.silence(topology, 1, self._length, inputs)
+        log_output, chances, emitted = 0.0, wanted.new_zeros(wanted.shape[2]), [0.0] * len(drawn)
+        for t in range(network.n_steps):
+            given = [inputs[:, t], *([None] * len(drawn)), wanted[:, t]]
+            uniforms = [None, *(part[:, t] for part in drawn), None]
+            made = online.step(
+                topology, self.parameters, self.masks, table, own, history, given, uniforms, self.silence
+            )
+            self.move(made, lr)
+            history = online.remember(history, made.spikes)
+            log_output += float(made.log_output)
+            chances += (made.spikes[-1] - made.gradients.biases[-1])[0]
+            emitted = [
+                total + float(part.mean()) for total, part in zip(emitted, made.spikes[1:-1], strict=True)
+            ]
+        return log_output, chances, emitted
+
+    def _native_window(
+        self, spikes: Spikes, wanted: Tensor, key: Tensor, lr: float
+    ) -> tuple[float, Tensor, list[float]]:
+        """The same in one native call."""
+        from bitspike.ops.glm import online_native
+        from bitspike.ops.glm.online_native import Streams
+
+        network, topology = self.network, self.network.topology
+        streams = Streams.start(topology, self.state, 1, self._length)
+        given = [*([None] * (topology.output - 1)), wanted]
+        made = online_native.learn(
+            topology, self.parameters, self.masks, *network.tables, streams, self.state, spikes, given, key, 0,
+            self.settings_at(lr), self.silence,
+        )  # fmt: skip
+        emitted = [float(part.mean()) * network.n_steps for part in made.spikes[:-1]]
+        return float(made.log_output.sum()), made.chances.sum((0, 1)), emitted
+
+    @property
+    def _length(self) -> int:
+        """Of the longest filter."""
+        table, own = self.network.tables
+        return max(table.shape[1], 0 if own is None else own.shape[1])
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the rule carries."""

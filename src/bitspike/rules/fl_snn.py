@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitspike.networks.glm import GLMNetwork
-    from bitspike.ops.glm.online import FLSNNSettings, Step
+    from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Step
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,17 @@ class FLSNN(Rule):
 class FLSNNLearner(CircuitLearner):
     """Carries ell, e, the sums of the block so far and, with the control variate, N and Dn."""
 
+    state: FLSNNState
+
     def __init__(self, rule: FLSNN, network: GLMNetwork, experiment: Experiment) -> None:
         from bitspike.ops.glm.online import FLSNNState
 
         super().__init__(network, experiment)
         self.rule, self.silence = rule, 1 - rule.rate
-        self.state = FLSNNState.start(self.parameters, 1, self._settings(0.0))
+        self.state = FLSNNState.start(self.parameters, 1, self.settings_at(0.0))
 
-    def _settings(self, lr: float) -> FLSNNSettings:
+    def settings_at(self, lr: float) -> FLSNNSettings:
+        """The rule's, with this step size."""
         from bitspike.ops.glm import online
 
         rule = self.rule
@@ -89,7 +92,7 @@ class FLSNNLearner(CircuitLearner):
         """One step; weights move when a block is full."""
         from bitspike.ops.glm import online
 
-        online.fl_snn(self.network.topology, self.parameters, self.state, made, self._settings(lr))
+        online.fl_snn(self.network.topology, self.parameters, self.state, made, self.settings_at(lr))
 
     def carried(self) -> dict[str, Tensor]:
         """Of blocks that are full a sample ends with nothing in the sums; they are carried all the same."""

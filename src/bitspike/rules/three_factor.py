@@ -135,15 +135,17 @@ def spikes_per_step(spikes: Spikes) -> float:
 
 
 class ThreeFactorLearner(GradientLearner):
-    """`mean` `(n_steps,)`: the running reward; `rate`: input spikes per step, of the first batch.
+    """`wanted` `(classes, n_steps, output rows)`: what outputs are to emit.
 
-    `feedback{l}` `(output rows, rows)`: B of hidden layer l.
+    `mean` `(n_steps,)`: the running reward; `rate`: input spikes per step, of the first batch. `feedback{l}` `(output
+    rows, rows)`: B of hidden layer l.
     """
 
     def __init__(self, rule: ThreeFactor, network: GLMNetwork, experiment: Experiment) -> None:
         import torch
 
         from bitspike.ops.glm.block import Signal
+        from bitspike.ops.glm.circuit import label_trains
 
         self.rule, self.network, settings = rule, network, experiment.optimizer
         groups: list[dict[str, Any]] = [{"params": [latent], "lr": settings.lr} for latent in network.latents]
@@ -159,6 +161,10 @@ class ThreeFactorLearner(GradientLearner):
         generator = torch.Generator().manual_seed(experiment.seed)
         hidden, last = network.topology.groups[1:-1], network.topology.groups[-1].rows
         self.random = [torch.randn(last, group.rows, generator=generator) for group in hidden]
+        classes, outputs = torch.arange(network.n_classes, device=network.device), network.topology.groups[-1]
+        self.wanted = label_trains(
+            classes, network.settings.label, network.n_steps, outputs.n, outputs.values
+        )
         self.mean = torch.zeros(network.n_steps)
         self.rate = torch.zeros(())
 
@@ -167,7 +173,6 @@ class ThreeFactorLearner(GradientLearner):
         import torch
 
         from bitspike.ops import glm
-        from bitspike.ops.glm import circuit
 
         network, n = self.network, len(batch.labels)
         spikes = network.spikes(batch.inputs, generator)
@@ -176,15 +181,11 @@ class ThreeFactorLearner(GradientLearner):
             self._set_first_steps()
         self.follow(progress)
         used = network.parameters_in_use(generator if network.synapse.kind == "bernoulli" else None)
-        group = network.topology.groups[-1]
-        wanted = circuit.label_trains(
-            batch.labels, network.settings.label, network.n_steps, group.n, group.values
-        )
         keys = torch.randint(-(2**63), 2**63 - 1, (n,), generator=generator)
         with torch.no_grad():
             learned = glm.implementation(network.implementation).learn(
-                network.topology, used, *network.tables, spikes, wanted, keys, self.signal, self._feedback(used),
-                self.mean.to(network.device),
+                network.topology, used, *network.tables, spikes, self.wanted[batch.labels], keys, self.signal,
+                self._feedback(used), self.mean.to(network.device),
             )  # fmt: skip
             self.mean.lerp_(learned.reward.cpu(), 1 - MOMENTUM)
             self._move(learned.gradients, used, n)
@@ -216,17 +217,16 @@ class ThreeFactorLearner(GradientLearner):
     def _move(self, sums: Parameters, used: Parameters, n: int) -> None:
         network = self.network
         for index, gradient in enumerate(sums.weights):
-            mask, latent = network.mask(index), network.latents[index]
+            mask = network.mask(index)
             if mask is not None:
-                gradient = gradient * mask
+                gradient.mul_(mask)
             if len(network.scales):
-                network.scales[index].grad = -(gradient * used.weights[index]).sum((0, 1)) / n
-                gradient = gradient * network.scales[index].exp()
-            latent.grad = -gradient / n
-        for parameter, gradient in zip(
-            [*network.biases, *network.feedback], [*sums.biases, *sums.feedback], strict=True
-        ):
-            parameter.grad = -gradient / n
+                network.scales[index].grad = (gradient * used.weights[index]).sum((0, 1)).div_(-n)
+                gradient.mul_(network.scales[index].exp())
+            network.latents[index].grad = gradient.div_(-n)
+        rest = zip([*network.biases, *network.feedback], [*sums.biases, *sums.feedback], strict=True)
+        for parameter, gradient in rest:
+            parameter.grad = gradient.div_(-n)
         self.optimiser.step()
         for latent in network.latents:
             network.synapse.bound(latent)

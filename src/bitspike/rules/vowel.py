@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitspike.networks.glm import GLMNetwork
-    from bitspike.ops.glm.online import Step
+    from bitspike.ops.glm.online import Step, VOWELSettings, VOWELState
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class VOWEL(Rule):
 class VOWELLearner(CircuitLearner):
     """Carries e, N, Dn and y."""
 
+    state: VOWELState
+
     def __init__(self, rule: VOWEL, network: GLMNetwork, experiment: Experiment) -> None:
         from bitspike.ops.glm.online import VOWELState
 
@@ -84,13 +86,18 @@ class VOWELLearner(CircuitLearner):
         self.rule, self.silence = rule, rule.silence
         self.state = VOWELState.start(self.parameters, 1)
 
+    def settings_at(self, lr: float) -> VOWELSettings:
+        """The rule's, with this step size."""
+        from bitspike.ops.glm import online
+
+        rule = self.rule
+        return online.VOWELSettings(lr, rule.kappa, rule.beta, rule.gamma, rule.baseline, rule.aliased)
+
     def move(self, made: Step, lr: float) -> None:
         """One step."""
         from bitspike.ops.glm import online
 
-        rule = self.rule
-        settings = online.VOWELSettings(lr, rule.kappa, rule.beta, rule.gamma, rule.baseline, rule.aliased)
-        online.vowel(self.network.topology, self.parameters, self.state, made, settings)
+        online.vowel(self.network.topology, self.parameters, self.state, made, self.settings_at(lr))
 
     def carried(self) -> dict[str, Tensor]:
         """e, N, Dn and y of every parameter."""

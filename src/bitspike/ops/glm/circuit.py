@@ -75,9 +75,6 @@ def divergence_gradient(chance: Chances, silence: float) -> Tensor:
 
 def label_trains(labels: Tensor, pattern: tuple[int, ...], n_steps: int, n: int, values: int) -> Tensor:
     """What outputs are to emit, `(batch, n_steps, values * n)`: the label's circuit the pattern over and over."""
-    trains = torch.zeros(len(labels), n_steps, values, n, device=labels.device)
-    for t in range(n_steps):
-        value = pattern[t % len(pattern)]
-        if value:
-            trains[torch.arange(len(labels), device=labels.device), t, value - 1, labels] = 1
-    return trains.flatten(2)
+    emits = [[float(pattern[t % len(pattern)] == c) for c in range(1, values + 1)] for t in range(n_steps)]
+    is_label = labels[:, None] == torch.arange(n, device=labels.device)
+    return (torch.tensor(emits, device=labels.device)[:, :, None] * is_label[:, None, None]).flatten(2)

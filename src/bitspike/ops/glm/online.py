@@ -148,6 +148,14 @@ class FLSNNSettings:
     beta: float | None = None  # None: no control variate
     normalise: Literal["none", "all", "group"] = "none"
 
+    def divisors(self, topology: Topology) -> tuple[float, float]:
+        """What the output's ln p and the divergence of hidden circuits are divided by."""
+        n_out = topology.groups[-1].n
+        n_hidden = sum(group.n for group in topology.groups[1:-1])
+        if self.normalise == "all":
+            return n_out + n_hidden, n_out + n_hidden
+        return (n_out, max(n_hidden, 1)) if self.normalise == "group" else (1.0, 1.0)
+
 
 @dataclass
 class FLSNNState:
@@ -177,11 +185,7 @@ def fl_snn(
     topology: Topology, parameters: Parameters, state: FLSNNState, made: Step, settings: FLSNNSettings
 ) -> None:
     """One step of (6) to (10), or (11), in place; the parameters move when a block of steps is full."""
-    n_out = topology.groups[-1].n
-    n_hidden = sum(group.n for group in topology.groups[1:-1])
-    per_output, per_hidden = {
-        "none": (1.0, 1.0), "all": (n_out + n_hidden,) * 2, "group": (n_out, max(n_hidden, 1))
-    }[settings.normalise]  # fmt: skip
+    per_output, per_hidden = settings.divisors(topology)
     state.reward = state.reward + made.log_output / per_output - settings.alpha * made.divergence / per_hidden
     for total, gradient in zip(state.sums.all(), made.gradients.all(), strict=True):
         total += gradient
