@@ -78,6 +78,7 @@ CATALOG: dict[str, Metric] = {
     "synops": Metric("Synaptic operations", "per input", "lower", ",.0f", "those spikes times their fan-out"),
     "input_macs": Metric("Input products", "per input", "lower", ",.0f", "grey level times weight, once per image"),
     "neuron_updates": Metric("Neuron updates", "per input", "lower", ",.0f", "neurons times steps, of spike trains"),
+    "srm_updates": Metric("Neuron updates, SRM", "per input", "lower", ",.0f", "the same of spike response neurons"),
     "energy_uj": Metric("Energy", "µJ per input", "lower", ".3g", "an estimate, not a measurement"),
     "model_bytes": Metric("Model file", "bytes", "lower", ",.0f", "size on disk, header and padding included"),
     "seconds": Metric("Time", "s", "lower", ".3g", "to decide on all test inputs, on this machine"),

@@ -54,6 +54,7 @@ def headline(run: RunRecord) -> list[Card]:
         for key, what in (
             ("input_macs", "are products of the input"),
             ("neuron_updates", "neuron updates besides"),
+            ("srm_updates", "neuron updates besides"),
         )
         if e.get(key)
     ]
