@@ -104,7 +104,7 @@ def test_bad_values_are_refused_before_anything_runs(
     model = str(run / "model.bitspike")
     for alpha in ("0", "1", "-0.1", "nan", "1.5"):
         said = complaint(capsys, "predict", str(tmp_path / "absent"), absent, f"--abstain={alpha}")
-        assert "between 0 and 1" in said
+        assert "the share of sets that may miss the right class, between 0 and 1" in said
     assert "supports" in complaint(capsys, "predict", model, absent, "--abstain", "0.0001")
     assert "--abstain" in complaint(capsys, "predict", model, absent, "--abstain", "often")
     bare = tmp_path / "bare.bitspike"
