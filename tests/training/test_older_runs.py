@@ -66,7 +66,15 @@ def test_there_is_a_run_of_every_rule() -> None:
 
 
 # Charged otherwise since (metrics.energy), or by other random draws (metrics.uncertainty).
-REDEFINED = ("neuron_updates", "energy_uj", "ece_interval", "ece_mass_interval", "ood", "conformal_early")
+REDEFINED = (
+    "neuron_updates",
+    "energy_uj",
+    "ece_interval",
+    "ece_mass_interval",
+    "ood",
+    "conformal_early",
+    "modes",
+)
 
 
 def alike(found: Any, stored: Any, where: str = "") -> None:
