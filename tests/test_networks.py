@@ -280,6 +280,7 @@ def test_packed_it_decides_alike(case: Case) -> None:
             np.testing.assert_array_equal(getattr(found, name), getattr(p, name).numpy(), err_msg=name)
         if network.n_classes > 1:
             np.testing.assert_allclose(model.predict_proba(case.raw), p.probabilities, rtol=2e-5, atol=1e-7)
+        assert model.network.operations(model.inputs(case.raw)) == network.work(inputs)
     if not isinstance(network, Committee):
         packed = network.packed()
         given = inputs if isinstance(inputs, SpikeList) else inputs.numpy()

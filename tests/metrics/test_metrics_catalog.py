@@ -67,7 +67,7 @@ def test_an_evaluation_has_no_figure_that_the_catalog_lacks():
         labels=nothing, probabilities=p, decision_time=nothing, silent=nothing.bool(), tied=p > 0.5,
         potentials=p.log(), n_spikes=nothing, n_synops=nothing,
     )  # fmt: skip
-    summary = summarise(prediction, nothing, 5, input_macs=1.0, neuron_updates=2.0)
+    summary = summarise(prediction, nothing, 5, input_macs=1.0, neuron_updates=2.0, srm_updates=3.0)
     assert summary.keys() - CATALOG.keys() == {"n_steps"}
     assert set(FIGURES) <= CATALOG.keys()
 

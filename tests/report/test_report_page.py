@@ -118,6 +118,38 @@ def test_each_optional_figure_and_array_may_be_missing(tmp_path):
         assert page(folder)[1].open == []
 
 
+def test_conformal_sets_show_the_range_of_one_model(tmp_path):
+    folder = write_run(tmp_path / "run")
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    sets = {"coverage": 0.9125, "mean_set_size": 1.1, "singletons": 0.9, "empty": 0.0}
+    row = {**sets, "coverage_range": [0.85968, 0.93487]}
+    early = {**row, "coverage_range": [0.84, 0.95], "decision_time": 9.0}
+    found = {
+        "conformal_samples": 240,
+        "conformal": {"0.1": row},
+        "conformal_early": {"0.1": {"early": early, "full": early}},
+    }
+    write_json(folder / "evaluation.json", evaluation | {"uncertainty": found})
+    text, _ = page(folder)
+    assert "each calibrated on 240 images like this one" in text
+    assert text.count('<td class="n">86.0 to 93.5%</td>') == 1
+    assert text.count('<td class="n">84.0 to 95.0%</td>') == 2
+    assert "on average over calibration sets:" in text
+    older = {"conformal": {"0.1": sets}}
+    write_json(folder / "evaluation.json", evaluation | {"uncertainty": older})
+    text, _ = page(folder)
+    assert "on average over calibration sets. Where" in text
+    assert "Range of coverage" not in text
+
+
+def test_the_interval_of_the_accuracy_is_that_of_its_test_set(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_json(folder / "evaluation.json", {"accuracy": 0.5, "n": 100})
+    assert headline(read_record(folder))[0]["note"] == "95 % interval 40.38% to 59.62%"  # Wilson's
+    write_json(folder / "evaluation.json", {"accuracy": 0.5})
+    assert headline(read_record(folder))[0]["note"] == ""
+
+
 def test_bnn_has_no_sections_about_spikes(tmp_path):
     text, structure = page(write_run(tmp_path / "run", experiment("BNN")))
     assert structure.sections == {"errors", "calibration", "uncertainty", "learning", "cost", "record"}

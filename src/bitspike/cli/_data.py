@@ -1,4 +1,4 @@
-"""Are the data those that a run was trained on?"""
+"""What a run knows of its data: are these the same, and how many of them were held out to calibrate on?"""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def changed_parts(run: Path, dataset: Dataset) -> list[str]:
     if not isinstance(known, dict):
         return []
     return sorted(part for part, digest in dataset.hashes.items() if known.get(part, digest) != digest)
+
+
+def calibration_samples(run: Path) -> int | None:
+    """How many samples the conformal thresholds of a run come from; None where it does not say."""
+    from bitspike.errors import DataError
+    from bitspike.training import RunFolder
+
+    try:
+        evaluation = RunFolder(run).read_json("evaluation.json")
+    except DataError:
+        return None
+    uncertainty = evaluation.get("uncertainty") if isinstance(evaluation, dict) else None
+    found = uncertainty.get("conformal_samples") if isinstance(uncertainty, dict) else None
+    return found if type(found) is int and found > 0 else None

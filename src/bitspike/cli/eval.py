@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from bitspike.cli import _uncertainty
-from bitspike.cli._data import changed_parts
+from bitspike.cli._data import calibration_samples, changed_parts
 from bitspike.cli._terminal import Command, bind, figures
 from bitspike.errors import BitspikeError, UsageError
 
@@ -72,12 +72,13 @@ def evaluate(
     recipe = None if packed is None else RECIPES.get(packed.contents.recipe)
     dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, model)
     proof = {"verified": _verified(model, file, dataset, plugin)} if verify else {}
+    changed = [] if trained_on is None else changed_parts(model, dataset)
+    own = trained_on is not None and data in (None, trained_on.name) and not changed
     found = (
         _trained(model, dataset, strange, plugin)
         if packed is None
-        else _packed(packed, dataset, strange, file)
+        else _packed(packed, dataset, strange, file, calibration_samples(model) if own else None)
     )
-    changed = [] if trained_on is None else changed_parts(model, dataset)
     if changed:
         parts = ", ".join(changed)
         print(
@@ -131,7 +132,9 @@ class _Decided:
         return {"data": self.dataset.name, "note": self.dataset.note, "backend": self.backend}
 
 
-def _packed(packed: Model, dataset: Dataset, strange: Dataset | None, file: Path) -> dict[str, Any]:
+def _packed(
+    packed: Model, dataset: Dataset, strange: Dataset | None, file: Path, n_samples: int | None
+) -> dict[str, Any]:
     _same_classes(len(packed.classes), dataset, file)
     _uncertainty.require_same_shape(dataset, strange)
     inputs = _rows(dataset.test_inputs)
@@ -147,7 +150,12 @@ def _packed(packed: Model, dataset: Dataset, strange: Dataset | None, file: Path
         return made.regression()
     found = made.figures(packed.one_bit, packed.network.operations(packed.inputs(inputs)))
     return found | _uncertainty.measure(
-        prediction, dataset, packed.contents.conformal, strange, lambda x: _predict(packed, _rows(x))
+        prediction,
+        dataset,
+        packed.contents.conformal,
+        n_samples,
+        strange,
+        lambda x: _predict(packed, _rows(x)),
     )
 
 
@@ -187,7 +195,7 @@ def _trained(
         return made.regression()
     work = network.work(encode(experiment.coding, dataset.test_inputs))
     found = made.figures(experiment.weights.one_bit, work)
-    return found | _uncertainty.measure(prediction, dataset, (), strange, predict)
+    return found | _uncertainty.measure(prediction, dataset, (), None, strange, predict)
 
 
 def _verified(run: Path, file: Path, dataset: Dataset, plugins: tuple[str, ...]) -> list[str]:

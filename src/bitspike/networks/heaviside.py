@@ -23,6 +23,7 @@ from bitspike.contracts import Coding
 from bitspike.networks.base import Decides, LayerFacts, Network, dense_layers
 from bitspike.ops.operators import Dense
 from bitspike.packed.heaviside import HeavisidePacked, from_weights
+from bitspike.packed.operations import Operations, products
 from bitspike.prediction import Prediction
 from bitspike.settings import Weights
 
@@ -122,6 +123,12 @@ class HeavisideNetwork(Network):
     def layers(self) -> tuple[LayerFacts, ...]:
         """The input, hidden layers by their widths, the output."""
         return dense_layers(self.operators)
+
+    def work(self, inputs: Any) -> Operations:
+        """Products of the grey levels that enter; an image in black and white enters as spikes."""
+        if self.binarise:
+            return Operations()
+        return Operations(products(self.operators[0], inputs.numpy(force=True)))
 
     def packed(self) -> HeavisidePacked:
         """The integer network: a hidden unit is 1 where U > floor(threshold), the output's potential is U itself."""

@@ -29,7 +29,7 @@ from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.signals import Current, Result, Signal, Spikes
 from bitspike.ops.operators import Operator
 from bitspike.packed.lif.network import LIFPacked, from_weights
-from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.operations import Operations, products, updates
 from bitspike.packed.weights import snap_window
 from bitspike.prediction import Prediction
 from bitspike.settings import LIF, Weights
@@ -220,8 +220,9 @@ class LIFNetwork(Network):
 
     def work(self, inputs: Any) -> Operations:
         """Products of the input where it is a current, and an update of every neuron in every step."""
-        images = inputs.numpy(force=True) if isinstance(self.coding, Direct) else None
-        return of_window(self.operators, self.n_steps, images)
+        direct = isinstance(self.coding, Direct)
+        macs = products(self.operators[0], inputs.numpy(force=True)) if direct else 0.0
+        return Operations(macs, updates(self.operators, self.n_steps))
 
     def trains(self, inputs: Any) -> SpikeList:
         """The spikes by which inputs are decided."""

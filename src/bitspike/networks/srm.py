@@ -27,7 +27,7 @@ from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.ops.srm import elementary, reference
 from bitspike.ops.srm.step import Layer, Target, neurons
 from bitspike.packed.average import logarithm
-from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.operations import Operations, updates
 from bitspike.packed.srm.network import SRMPacked, from_weights
 from bitspike.packed.weights import snap_window
 from bitspike.prediction import Prediction
@@ -101,7 +101,7 @@ class SRMNetwork(Network):
 
     def work(self, inputs: Any) -> Operations:
         """An update of every neuron in every step."""
-        return of_window([op for op, _ in self.operators], self.n_steps)
+        return Operations(srm_updates=updates([op for op, _ in self.operators], self.n_steps))
 
     @property
     def disturbances(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.first_spike import file
 from bitspike.packed.first_spike.layers import FirstSpikePackedLayer, LayerStack
+from bitspike.packed.operations import Operations, products
 from bitspike.packed.weights import EXACT
 
 BRIGHTEST = 255
@@ -79,6 +80,10 @@ class HeavisidePacked(LayerStack):
     def best(self) -> PixelEngine:
         """Matrix products in float32."""
         return PixelEngine(self)
+
+    def operations(self, inputs: Array) -> Operations:
+        """Products of the grey levels that enter; an image in black and white enters as spikes."""
+        return Operations() if self.binarise else Operations(products(self.layers[0].operator, inputs))
 
     def to_parts(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
         """Fields and tensors as of first spikes, and `binarise`."""

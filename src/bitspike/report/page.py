@@ -69,6 +69,7 @@ def render(run: RunRecord) -> str:
         selective=uncertainty.selective(run),
         outside=uncertainty.ood_rows(run),
         conformal=uncertainty.conformal_rows(run),
+        conformal_samples=uncertainty.conformal_samples(run),
         early=uncertainty.early_rows(run),
         early_figures=_svgs(*uncertainty.early_figures(run)),
         surfaces=surfaces(run),

@@ -52,6 +52,12 @@ def conformal_rows(run: RunRecord) -> list[dict[str, Any]]:
     return [{"level": 1 - float(alpha), **found[alpha]} for alpha in sorted(found, key=float, reverse=True)]
 
 
+def conformal_samples(run: RunRecord) -> int | None:
+    """How many calibration samples the thresholds of the sets come from; None of older runs."""
+    found = _figures(run).get("conformal_samples")
+    return found if type(found) is int else None
+
+
 def early_rows(run: RunRecord) -> list[dict[str, Any]]:
     """Sets of classes by `level`: those of the full window and those of an answer as soon as one class is left."""
     found: dict[str, dict[str, dict[str, float]]] = _figures(run).get("conformal_early") or {}
