@@ -10,7 +10,7 @@ PIP       := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c
 DEMO      := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest
+.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest sanitize endurance
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ bench-rivals: native  ## install the libraries that the benchmarks compare with
 
 docs: native  ## the code blocks of README.md and docs/ run as tests
 	$(BIN)/python -m pytest tests/test_docs.py
+
+sanitize: $(READY)  ## the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitize/run.py
+
+endurance: native  ## 1,000 rounds of first calls from many threads on every kind of model
+	$(BIN)/python tests/endurance/first_calls.py
 
 # The build falls back to pure Python where no compiler is found; the same switch would hide a compile error.
 native: $(READY)  ## check that the C++ module is there, if there is a compiler

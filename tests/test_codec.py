@@ -24,7 +24,7 @@ from drawn_experiments import experiments
 
 
 @given(experiments)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_json_loses_nothing(experiment: Experiment) -> None:
     again = from_json(to_json(experiment))
     assert again == experiment

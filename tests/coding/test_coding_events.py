@@ -53,7 +53,7 @@ def check(coding: EventBins, events: Events) -> None:
 times = st.integers(0, 400_000) | st.sampled_from([0, 1, 599, 600, 601, 105_000, 105_001, 210_000, 210_001])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     recordings=st.lists(
         st.lists(st.tuples(times, st.integers(0, 33), st.integers(0, 33), st.integers(0, 1)), max_size=30),

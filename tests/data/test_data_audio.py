@@ -20,8 +20,8 @@ from bitspike.data.ti46 import ti46_alpha
 from bitspike.data.wav import read_wav
 from bitspike.errors import DataError
 
-FAST = settings(max_examples=300, deadline=None)
-LONG = settings(max_examples=20_000, deadline=None)
+FAST = settings(max_examples=300)
+LONG = settings(max_examples=20_000)
 SAMPLES = np.array([0, 1, -1, 1000, -32768, 32767], np.int16)
 
 

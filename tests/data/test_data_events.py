@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitspike import data
@@ -22,7 +22,7 @@ from bitspike.data.events import decode_nmnist, encode_nmnist, nmnist, read_nmni
 from bitspike.data.recordings import EVENT, Events
 from bitspike.errors import DataError
 
-FAST = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=300)
 LONG = settings(FAST, max_examples=20_000)
 EVENTS = np.array(
     [(0, 1, 2, True), (70_000, 33, 0, False), (70_000, 0, 33, True), (8_388_607, 5, 6, False)], EVENT

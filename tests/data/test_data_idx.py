@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -15,7 +15,7 @@ from bitspike.data.idx import idx_sha256, read_idx, write_idx
 from bitspike.errors import DataError
 
 DTYPES = ["u1", "i1", "i2", "i4", "f4", "f8"]
-FAST = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=200)
 LONG = settings(FAST, max_examples=20_000)
 VALID = struct.pack(">BBBB3i", 0, 0, 8, 3, 2, 2, 3) + bytes(range(12))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -20,7 +20,7 @@ SHAPE = (4, 6)
 COLOUR = (*SHAPE, 3)
 PICTURE = np.arange(24, dtype=np.uint8).reshape(SHAPE) * 10
 PAINTING = np.random.default_rng(5).integers(0, 256, COLOUR, np.uint8)
-FAST = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=200)
 LONG = settings(FAST, max_examples=20_000)
 
 

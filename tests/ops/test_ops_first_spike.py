@@ -216,7 +216,7 @@ def test_race_loss_tends_to_the_honest_decision():
     assert float(loss) < 1e-6  # silent: the largest last potential decides
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 70))
 def test_permuting_inputs_with_their_weights_changes_nothing(seed, n_in, n_hidden):
     times, weight, threshold, _, _ = _case((4, n_in, n_hidden, 2, 12, True), seed)

@@ -85,7 +85,7 @@ def test_sums_far_beyond_a_byte_are_exact(isa: str) -> None:
         assert_equal(FirstSpikeEngine(network, isa).decide(part, 1), decide(network, part))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_native_equals_reference_on_random_networks(data: st.DataObject) -> None:
     seed = data.draw(st.integers(0, 2**32 - 1))

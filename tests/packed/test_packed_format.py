@@ -216,7 +216,7 @@ def test_random_bytes_are_refused(data: bytes) -> None:
 def test_20000_hostile_files_within_bounded_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=20_000, suppress_health_check=list(HealthCheck), database=None)
     @given(mutations, st.binary(max_size=64))
     def attack(changes: list[tuple[int, str, int]], tail: bytes) -> None:
         assert_read_or_refused(mutate(VALID, changes) + (tail if len(changes) % 2 else b""))

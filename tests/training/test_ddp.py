@@ -84,7 +84,7 @@ def torchrun(script: Path, arguments: list[str], processes: int = 2) -> subproce
     ]  # fmt: skip
     source = str(Path(errors.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
