@@ -62,8 +62,8 @@ def write_manifest(
     """
     now = manifest(seed, data, backend, device, n_processes)
     if epoch:
-        before = folder.read_json("manifest.json")
-        if not isinstance(before, dict) or not _same_data(before.get("data"), data):
+        before = folder.manifest()
+        if not _same_data(before.get("data"), data):
             raise DataError(f"{folder.path}: the data are not those that the run began with")
         now |= {"after_epoch": epoch}
         if changes:
