@@ -9,6 +9,7 @@ and its checkpoint, where there is one. At the end all is as in the uninterrupte
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from limited import Tally, finish
 
@@ -24,11 +26,11 @@ from small_runs import results, timeless
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 FAMILIES = {
-    "S4NN": "bs4nn-mnist-paper --data digits --network.hidden 40 --coding.n-steps 32 --training.epochs 6",
-    "first-spike race": "bs4nn-digits --network.hidden 40 --training.epochs 8",
-    "BNN": "bnn-digits --network.hidden 40 --training.epochs 8",
-    "HM2BP": "hm2bp-digits --network.hidden 16 --training.epochs 4",
-    "BiSNN": "st-bisnn-moons --network.hidden 8 8 --training.epochs 3",
+    "S4NN": "bs4nn-mnist-paper --data digits --network.hidden 10 --coding.n-steps 16 --training.epochs 4",
+    "first-spike race": "bs4nn-digits --network.hidden 10 --training.epochs 4",
+    "BNN": "bnn-digits --network.hidden 10 --training.epochs 4",
+    "HM2BP": "hm2bp-digits --network.hidden 8 --coding.n-steps 24 --training.epochs 3",
+    "BiSNN": "st-bisnn-moons --network.hidden 4 4 --training.epochs 2",
 }
 
 
@@ -121,6 +123,11 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
+    for name in ("cli.train", "cli.pack", "training.run", "deploy.pack"):  # once, and not in every child
+        importlib.import_module(f"bitspike.{name}")
+    # Figures take most of the time of so short a run, and are not what a kill can harm.
+    report: Any = importlib.import_module("bitspike.report")
+    report.write_report = lambda run: run / "report.html"
     for number in (signal.SIGTERM, signal.SIGHUP):  # a shell's job may have inherited that these are ignored
         signal.signal(number, signal.SIG_DFL)
     chance = random.Random(given.seed)

@@ -17,7 +17,8 @@ GB = 1 << 30
 def in_child(work: Callable[[], int], log: Path, seconds: int, more_memory: int = 2 * GB) -> int:
     """The exit code of `work` in a child, minus the signal's number if one ended it; what it printed goes to `log`.
 
-    `more_memory`: bytes of address space above what this process has now.
+    `seconds` of the processor, and twenty times as many of the clock, for a machine may be busy. `more_memory`: bytes
+    of address space above what this process has now.
     """
     child = os.fork()
     if child:
@@ -26,7 +27,8 @@ def in_child(work: Callable[[], int], log: Path, seconds: int, more_memory: int 
     try:
         limit(more_memory)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(seconds)
+        signal.alarm(20 * seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         with (
             open(log, "w", encoding="utf-8", errors="surrogateescape") as stream,
             contextlib.redirect_stdout(stream),

@@ -138,7 +138,8 @@ def check_form(form: Form, value: Any, where: str) -> None:
     if isinstance(form, tuple):
         _one_of(form, value, where)
     elif isinstance(form, Range):
-        _require(form.holds(value), value, where, str(form))
+        exact = form.whole or not isinstance(value, int) or abs(value) < 1 << 53  # as a float
+        _require(form.holds(value) and exact, value, where, str(form))
     elif isinstance(form, Many):
         _require(isinstance(value, list), value, where, "a list")
         _require(len(value) <= form.most, len(value), where, f"at most {form.most} values")

@@ -137,10 +137,10 @@ class RunFolder:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """What goes wrong here by a setting of the run, a `UsageError`, is a `DataError` that names its file."""
+        """What goes wrong here by what the run asks for is a `DataError` that names experiment.json."""
         try:
             yield
-        except UsageError as error:
+        except (DataError, UsageError) as error:
             raise DataError(f"{self.path / 'experiment.json'}: {error}") from error
 
     def write_experiment(self, experiment: Experiment) -> None:
