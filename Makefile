@@ -10,7 +10,7 @@ PIP       := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c
 DEMO      := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest
+.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest endurance
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ pytest: native  ## the tests alone
 
 bench: native  ## the benchmarks, small
 	$(BIN)/bitspike bench all
+
+endurance: native  ## damaged files, hostile run folders, kills and full disks by the thousand: hours
+	PYTHONPATH=tests $(BIN)/python tests/endurance/files.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/folders.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/kills.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/disks.py
 
 # Without their dependencies: spikingjelly and norse ask for torchvision, which the timed parts do not use.
 bench-rivals: native  ## install the libraries that the benchmarks compare with

@@ -386,3 +386,14 @@ def test_unknown_data_leaves_no_run_behind_that_blocks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown"):
         train(small(data=Data("nothing")), tmp_path / "run", progress=False)
     train(small(), tmp_path / "run", progress=False)
+
+
+def test_weights_that_are_no_numbers_end_the_run(tmp_path: Path) -> None:
+    """Binary weights hide it: the sign of NaN is a weight, and the loss stays finite."""
+    steps = replace(small().optimizer, lr=1e300)
+    unbounded = replace(small().weights, clip=None)
+    with pytest.raises(
+        BitspikeError, match=r"latents\.0 became NaN or infinite in epoch 1; take smaller steps"
+    ):
+        train(small(optimizer=steps, weights=unbounded), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
