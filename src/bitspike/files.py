@@ -92,15 +92,10 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} lists and objects within each other") from None
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            inner
-            for outer in level
-            for inner in (
-                outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ()
-            )
-        ]
-    if level:
+    for _ in range(MAX_DEPTH):
+        lists = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [inner for one in lists if isinstance(one, list) for inner in one]
+    if any(isinstance(one, dict | list) for one in level):
         raise ValueError(f"more than {MAX_DEPTH} lists and objects within each other")
     return value
 

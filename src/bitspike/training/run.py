@@ -156,6 +156,7 @@ class _Run:
         if group.is_first:
             write_manifest(
                 folder, experiment.seed, data, backend, str(network.device), group.size, self.trainer.epoch, changes,
+                self.final is not None,
             )  # fmt: skip
             if changes:
                 folder.write_experiment(experiment)

@@ -197,9 +197,12 @@ class RunFolder:
         return lines
 
     def truncate_metrics(self, epoch: int) -> None:
-        """Drop the lines after `epoch`: what the checkpoint does not cover happens again."""
-        kept = [json.dumps(figures) + "\n" for figures in self.metrics() if figures["epoch"] <= epoch]
-        write_atomically(self.path / "metrics.jsonl", "".join(kept).encode())
+        """Drop the lines after `epoch`, if any: what the checkpoint does not cover happens again."""
+        file = self.path / "metrics.jsonl"
+        lines = [json.dumps(figures) + "\n" for figures in self.metrics() if figures["epoch"] <= epoch]
+        kept = "".join(lines).encode()
+        if not file.exists() or read_bytes(file, MAX_TEXT) != kept:
+            write_atomically(file, kept)
 
 
 def default_path(name: str) -> Path:
