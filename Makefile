@@ -42,6 +42,13 @@ pytest: native  ## the tests alone
 bench: native  ## the benchmarks, small
 	$(BIN)/bitspike bench all
 
+endurance: native  ## first calls of many threads, damaged files, hostile folders, kills and full disks: hours
+	$(BIN)/python tests/endurance/first_calls.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/files.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/folders.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/kills.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/disks.py
+
 # Without their dependencies: spikingjelly and norse ask for torchvision, which the timed parts do not use.
 bench-rivals: native  ## install the libraries that the benchmarks compare with
 	$(PIP) --no-deps snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 loguru nir nirtorch h5py
@@ -51,9 +58,6 @@ docs: native  ## the code blocks of README.md and docs/ run as tests
 
 sanitize: $(READY)  ## the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitize/run.py
-
-endurance: native  ## 1,000 rounds of first calls from many threads on every kind of model
-	$(BIN)/python tests/endurance/first_calls.py
 
 # The build falls back to pure Python where no compiler is found; the same switch would hide a compile error.
 native: $(READY)  ## check that the C++ module is there, if there is a compiler

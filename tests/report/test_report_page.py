@@ -205,7 +205,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
         with pytest.raises(DataError, match=f"{name} is not JSON"):
             write_report(folder)
         (folder / name).write_text("[]")
-        with pytest.raises(DataError, match="expected one JSON object"):
+        with pytest.raises(DataError, match=f"{name}: it is .*expected a JSON object"):
             write_report(folder)
         (folder / name).unlink()
         with pytest.raises(DataError, match=f"{name} is missing"):

@@ -34,7 +34,7 @@ UNFINISHED = sorted(entry.parent.name for entry in VECTORS.glob("*/unfinished.sa
 
 
 def same_machine(name: str) -> bool:
-    manifest = RunFolder(VECTORS / name).read_json("manifest.json")
+    manifest = RunFolder(VECTORS / name).manifest()
     told = manifest["machine"]["instruction_set"], manifest["versions"]["torch"]
     return told == (torch.backends.cpu.get_cpu_capability(), torch.__version__)
 
@@ -155,7 +155,7 @@ def test_an_interrupted_run_goes_on_as_it_would_have_then(unfinished: Path) -> N
     source, exact = VECTORS / unfinished.name, same_machine(unfinished.name)
     epoch = load_checkpoint(unfinished / "checkpoint.safetensors").epoch
     result = resume(unfinished, progress=False)
-    assert RunFolder(unfinished).read_json("manifest.json")["resumed"][0]["after_epoch"] == epoch
+    assert RunFolder(unfinished).manifest()["resumed"][0]["after_epoch"] == epoch
     old, new = (RunFolder(folder).metrics() for folder in (source, unfinished))
     assert [line["epoch"] for line in new] == [line["epoch"] for line in old]
     if exact:

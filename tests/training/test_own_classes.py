@@ -230,7 +230,7 @@ def test_a_learner_is_told_which_samples_it_sees(
 
     monkeypatch.setattr(own.PerceptronLearner, "step", watched)
     train(own.recipe, tmp_path / "run", progress=False)
-    n = RunFolder(tmp_path / "run").read_json("manifest.json")["data"]["train"]
+    n = RunFolder(tmp_path / "run").manifest()["data"]["train"]
     assert torch.equal(torch.cat(rows).sort().values, torch.arange(n).repeat_interleave(3))
 
 

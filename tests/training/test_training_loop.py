@@ -80,7 +80,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert all(line["images_per_second"] > 0 and len(line["firing"]) == 1 for line in lines)
     assert lines[-1]["loss"] < lines[0]["loss"]
 
-    manifest = folder.read_json("manifest.json")
+    manifest = folder.manifest()
     assert manifest["data"]["train"] + manifest["data"]["validation"] + manifest["data"]["test"] == 1797
     assert len(manifest["data"]["sha256"]) == 4
     assert manifest["seed"] == 1
@@ -185,7 +185,7 @@ def test_resumed_runs_end_in_the_same_bits(
     assert timeless(RunFolder(tmp_path / "cut").metrics()) == timeless(
         RunFolder(tmp_path / "whole").metrics()
     )
-    assert RunFolder(tmp_path / "cut").read_json("manifest.json")["resumed"][0]["after_epoch"] == when
+    assert RunFolder(tmp_path / "cut").manifest()["resumed"][0]["after_epoch"] == when
 
 
 def start(*command: str) -> subprocess.Popen[bytes]:
@@ -276,7 +276,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
         train(small(), progress=False, resume=True)
     with pytest.raises(DataError, match="holds no run"):
         resume(tmp_path, progress=False)
-    manifest = RunFolder(folder).read_json("manifest.json")
+    manifest = RunFolder(folder).manifest()
     manifest["data"]["sha256"]["train_inputs"] = "0" * 64
     RunFolder(folder).write_json("manifest.json", manifest)
     with pytest.raises(DataError, match="not those"):
@@ -325,7 +325,7 @@ def test_step_sizes_follow_the_schedule(tmp_path: Path, monkeypatch: pytest.Monk
     )
     train(small(optimizer=settings), tmp_path / "run", progress=False)
     total = len(seen)
-    assert total == 3 * -(-RunFolder(tmp_path / "run").read_json("manifest.json")["data"]["train"] // 50)
+    assert total == 3 * -(-RunFolder(tmp_path / "run").manifest()["data"]["train"] // 50)
     assert seen[0] == (0.1, 0.2, 0.4)
     for index, rates in enumerate(seen):
         assert rates == pytest.approx([rate * 0.25 ** (index / total) for rate in (0.1, 0.2, 0.4)])
@@ -398,3 +398,14 @@ def test_unknown_data_leaves_no_run_behind_that_blocks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown"):
         train(small(data=Data("nothing")), tmp_path / "run", progress=False)
     train(small(), tmp_path / "run", progress=False)
+
+
+def test_weights_that_are_no_numbers_end_the_run(tmp_path: Path) -> None:
+    """Binary weights hide it: the sign of NaN is a weight, and the loss stays finite."""
+    steps = replace(small().optimizer, lr=1e300)
+    unbounded = replace(small().weights, clip=None)
+    with pytest.raises(
+        BitspikeError, match=r"latents\.0 became NaN or infinite in epoch 1; take smaller steps"
+    ):
+        train(small(optimizer=steps, weights=unbounded), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()

@@ -14,17 +14,12 @@ def changed_parts(run: Path, dataset: Dataset) -> list[str]:
 
     Nothing is said of another data set, or where a run does not know.
     """
-    from bitspike.errors import DataError
     from bitspike.training import RunFolder
 
-    try:
-        manifest = RunFolder(run).read_json("manifest.json")
-    except DataError:
+    if not (run / "manifest.json").exists():
         return []
-    data = manifest.get("data") if isinstance(manifest, dict) else None
-    known = data.get("sha256") if isinstance(data, dict) and data.get("name") == dataset.name else None
-    if not isinstance(known, dict):
-        return []
+    data = RunFolder(run).manifest().get("data", {})
+    known = data.get("sha256", {}) if data.get("name") == dataset.name else {}
     return sorted(part for part, digest in dataset.hashes.items() if known.get(part, digest) != digest)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -227,13 +228,15 @@ def _verified(run: Path, file: Path, dataset: Dataset, plugins: tuple[str, ...])
 
 def _dataset(trained_on: Data | None, name: str | None, data_dir: Path | None, model: Path) -> Dataset:
     from bitspike.data import load
+    from bitspike.training import RunFolder
 
     if name is None and trained_on is None:
         raise UsageError(
             f"{model} does not say what it was trained on; give --data NAME or --data idx:FOLDER"
         )
     if name is None and trained_on is not None:
-        return load(trained_on.name, data_dir or trained_on.dir)
+        with RunFolder(model).blamed() if model.is_dir() else nullcontext():
+            return load(trained_on.name, data_dir or trained_on.dir)
     return load(str(name), data_dir or (trained_on.dir if trained_on else None))
 
 

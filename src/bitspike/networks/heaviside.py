@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bitspike.contracts import Coding
-from bitspike.networks.base import Decides, LayerFacts, Network, dense_layers
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand, dense_layers
 from bitspike.ops.operators import Dense
 from bitspike.packed.heaviside import HeavisidePacked, from_weights
 from bitspike.packed.operations import Operations, products
@@ -68,6 +68,7 @@ class HeavisideNetwork(Network):
         super().__init__(coding, widths[-1], weights, "reference")
         self.binarise = binarise
         self.operators = tuple(Dense(n_in, n_out) for n_in, n_out in itertools.pairwise(widths))
+        check_demand(self.operators)
         last = len(self.operators) - 1
         self.latents = nn.ParameterList(
             weights.initial(*op.weight_shape, layer=index, is_output=index == last, generator=generator)

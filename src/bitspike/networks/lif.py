@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bitspike.coding import Direct, SpikeList
 from bitspike.contracts import Coding
 from bitspike.networks.anytime import check_times
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand
 from bitspike.networks.inputs import chunks
 from bitspike.networks.signal import signal
 from bitspike.networks.trains import Activity, listed, raster
@@ -67,6 +67,7 @@ class LIFNetwork(Network):
     ) -> None:
         super().__init__(coding, n_classes, weights, backend)
         self.operators: tuple[Operator, ...] = network.operators(input_shape, n_classes)
+        check_demand(self.operators, coding.n_steps)
         self.neurons: tuple[Neuron, ...] = network.neurons()
         self.names = ("input", *network.hidden, "output")
         self._place: list[int | None] = []

@@ -20,7 +20,7 @@ from bitspike.coding import SpikeList
 from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.networks.anytime import check_times
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand
 from bitspike.networks.signal import signal
 from bitspike.ops.lif import reference as trains
 from bitspike.ops.lif.signals import Spikes, unpack
@@ -62,6 +62,8 @@ class SRMNetwork(Network):
         self.operators = network.operators(input_shape)
         self.names = [layer for layer in network.hidden if not layer.startswith("P")]
         self.n_readouts = 1 if n_classes <= 2 else n_classes
+        n_out = sum(neurons(op, pool) for op, pool in self.operators)
+        check_demand([op for op, _ in self.operators], coding.n_steps, n_out * self.n_readouts)
         latents: list[Tensor] = []
         for index, (op, pool) in enumerate(self.operators):
             drawn: dict[str, Any] = {

@@ -9,7 +9,8 @@ import torch
 from matplotlib.ticker import PercentFormatter
 
 from bitspike.metrics import risk_coverage
-from bitspike.report.record import Array, RunRecord
+from bitspike.report.arrays import Array
+from bitspike.report.record import RunRecord
 from bitspike.report.reliability import confidences
 from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_svg
 

@@ -248,8 +248,10 @@ class Boost:
         own = self.state_dict()
         if state.keys() != own.keys() or any(state[name].dtype != own[name].dtype for name in own):
             raise DataError(f"weights of samples are {sorted(state)}; expected {sorted(own)}")
-        if len({tensor.shape for tensor in state.values()}) != 1:
-            raise DataError("boost.q, boost.label and boost.wrong differ in length")
+        if len({tensor.shape for tensor in state.values()}) != 1 or state["boost.q"].ndim != 1:
+            raise DataError("boost.q, boost.label and boost.wrong are no rows of one length")
+        if not bool(((state["boost.label"] >= -1) & (state["boost.label"] < self.n_classes)).all()):
+            raise DataError(f"boost.label is no class; expected -1 to {self.n_classes - 1}")
         self.q, self.label, self.wrong = (state[f"boost.{name}"].clone() for name in ("q", "label", "wrong"))
 
     def _reach(self, n: int) -> None:
