@@ -9,7 +9,7 @@ from bitspike.ops.lif import reference
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.settings import Adjoint
 from bitspike.ops.lif.signals import Current, Spikes, pack, unpack
-from bitspike.ops.operators import Conv, Pool
+from bitspike.ops.operators import Conv, Dense, Pool
 
 needs_native = pytest.mark.skipif(not native_available(), reason="the native module was not built")
 ISAS = __import__("bitspike._native", fromlist=["x"]).instruction_sets() if native_available() else []
@@ -153,6 +153,17 @@ def _case(op, n_steps=23, batch=3, density=0.2):
     scales = torch.randn((2, batch, op.n_out), generator=g)
     other = pack(torch.rand((batch, n_steps, op.n_out), generator=g) < density / 2)
     return x, weight, scales[0], scales[1], other
+
+
+@pytest.mark.parametrize(
+    "op",
+    [Dense(3, 4), Conv(5, 6, 2, 3, 3), Conv(7, 4, 1, 2, 3, 2), Conv(3, 3, 2, 1, 5, 1), Pool(5, 7, 2, 2)],
+    ids=str,
+)
+def test_fan_out_counts_the_synapses_of_every_input(op):
+    weight = None if op.weight_shape is None else torch.ones(op.weight_shape)
+    taps = reference.transpose(op, torch.ones(1, op.n_out), weight)[0]
+    assert op.fan_out().tolist() == taps.tolist()
 
 
 def assert_close(actual, expected):

@@ -83,6 +83,16 @@ def test_headline_shows_the_figures_of_the_evaluation(tmp_path):
     assert "of 64 steps" in cards["Decision time"]["note"]
 
 
+@pytest.mark.parametrize(
+    ("energy_uj", "shown"), [(0.04213, "42.1 nJ"), (0.09, "90 nJ"), (0.1, "0.1 µJ"), (4.213, "4.21 µJ")]
+)
+def test_energies_have_the_unit_that_suits_them(tmp_path, energy_uj, shown):
+    folder = write_run(tmp_path / "run")
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    write_json(folder / "evaluation.json", evaluation | {"energy_uj": energy_uj})
+    assert shown in {card["value"] for card in headline(read_record(folder))}
+
+
 def test_only_the_required_files_still_give_a_page(tmp_path):
     text, structure = page(write_run(tmp_path / "run", full=False))
     assert structure.sections == {"record"}

@@ -62,7 +62,7 @@ def test_calibrated_networks_decide_alike_on_every_back_end(recipe, max_silent):
 
 def test_the_operating_point_obeys_the_limit_of_silence():
     points = [Operating(-1.0, 0.8, 0.0, 1.0), Operating(0.0, 0.9, 0.04, 2.0), Operating(1.0, 0.95, 0.2, 3.0)]
-    assert best_operating(points, 0.05) == points[1]
+    assert best_operating(points, 0.05) == best_operating(points, 0.04) == points[1]
     assert best_operating(points, 0.5) == points[2]
     assert best_operating(points[2:], 0.05) == points[2]  # none qualifies: the least silent
     assert best_operating([points[1], Operating(2.0, 0.9, 0.01, 1.5)], 0.05).decision_time == 1.5
