@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from bitspike.errors import DataError
 from bitspike.report import write_report
+from bitspike.report.cost import in_bytes
 from bitspike.report.headline import headline
 from bitspike.report.page import flatten
 from bitspike.report.record import read_record
@@ -91,6 +92,18 @@ def test_energies_have_the_unit_that_suits_them(tmp_path, energy_uj, shown):
     evaluation = json.loads((folder / "evaluation.json").read_text())
     write_json(folder / "evaluation.json", evaluation | {"energy_uj": energy_uj})
     assert shown in {card["value"] for card in headline(read_record(folder))}
+
+
+def test_sizes_are_in_powers_of_a_thousand():
+    sizes = {
+        999: "999 bytes",
+        1000: "1.0 kB",
+        1024: "1.0 kB",
+        250_000: "250.0 kB",
+        3_200_000: "3.2 MB",
+        5e9: "5000.0 MB",
+    }
+    assert {count: in_bytes(count) for count in sizes} == sizes
 
 
 def test_only_the_required_files_still_give_a_page(tmp_path):
