@@ -186,6 +186,18 @@ def test_hard_draws_where_latents_saturate(isa: str) -> None:
         assert_both_alike((9, 33, 37, 4), latents, layer, Update(kind, lr=0.3), isa)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_factor_of_relaxed_draws_is_bounded(isa: str) -> None:
+    layer, latents = make((9, 33, 37, 4))
+    bounded, free = (
+        assert_both_alike(
+            (9, 33, 37, 4), latents, layer, Update("relaxed", lr=0.3, tau=0.2, s_max=s_max), isa
+        )
+        for s_max in (0.5, 1e3)
+    )
+    assert not torch.equal(bounded.weight, free.weight)
+
+
 @pytest.mark.parametrize("isa", [None, *ISAS])
 def test_the_box_holds_its_upper_edge_and_not_its_lower_one(isa: str | None) -> None:
     """Without input potentials are the biases; None: the reference."""
