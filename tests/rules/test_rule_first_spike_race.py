@@ -68,6 +68,13 @@ def test_the_operating_point_obeys_the_limit_of_silence():
     assert best_operating([points[1], Operating(2.0, 0.9, 0.01, 1.5)], 0.05).decision_time == 1.5
 
 
+def test_thresholds_stay_at_zero_or_above():
+    """Steps so large that some would fall far below."""
+    large = replace(bs4nn_digits.optimizer, lr_threshold=40.0, lr_output_threshold=40.0)
+    model, _ = _trained(replace(bs4nn_digits, network=IF((24,)), optimizer=large), 2)
+    assert [float(threshold.detach().min()) for threshold in model.thresholds] == [0, 0]
+
+
 def test_refusals():
     with pytest.raises(UsageError, match="FirstSpike"):
         replace(bs4nn_digits, coding=Pixel())
