@@ -56,6 +56,19 @@ def test_native_equals_reference(widths: tuple[int, ...], n_steps: int, delay: i
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", ["real", "binary"])
+def test_a_neuron_at_its_threshold_does_not_fire(kind: str, isa: str) -> None:
+    """Potentials are 1, 2 and 3 in the first three steps."""
+    weights, level = np.ones((3, 20), np.float32), np.full(20, 2.0)
+    layer = getattr(FirstSpikePackedLayer, kind)(weights if kind == "real" else weights > 0, level)
+    network = FirstSpikePacked((layer,), n_steps=4)
+    times = np.array([[0, 1, 2], [0, 1, 4]], np.int16)
+    decided = FirstSpikeEngine(network, isa).decide(times, threads=1)
+    assert decided.decision_time.tolist() == [2, 4]
+    assert_equal(decided, decide(network, times))
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("sign", [True, False])
 def test_counters_of_a_byte_give_way_in_time(sign: bool, isa: str) -> None:
     """250 spikes in one step leave a byte room for few more; 8 in the next one would be too many."""
