@@ -367,6 +367,7 @@ def test_generators_differ_by_purpose_epoch_and_process() -> None:
         (1, "augment", 1, 0),
         (1, "shuffle", 2, 0),
         (2, "shuffle", 1, 0),
+        (1, "rule", 1, 0),
         (1, "rule", 1, 1),
     ]
     draws = {torch.rand((), generator=generator(*key)).item() for key in keys}  # type: ignore[arg-type]
