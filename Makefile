@@ -10,7 +10,7 @@ PIP       := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c
 DEMO      := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest sanitize endurance
+.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest sanitize endurance mutants
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ imports: $(READY)  ## imports point down
 
 pytest: native  ## the tests alone
 	$(BIN)/python -m pytest
+
+mutants: native  ## plant faults in a copy, one at a time: does a test notice? (half an hour; WORDS="srm box" chooses)
+	$(BIN)/python tests/mutants/plant.py $(WORDS)
 
 bench: native  ## the benchmarks, small
 	$(BIN)/bitspike bench all

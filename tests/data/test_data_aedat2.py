@@ -215,7 +215,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content
 
 
-def survives(content: bytes) -> None:
+def assert_survives(content: bytes) -> None:
     """A recording that keeps its promises, or a `DataError` that names the file."""
     outcome: Any
     try:
@@ -238,11 +238,11 @@ def survives(content: bytes) -> None:
 @settings(max_examples=500)
 @given(content=damaged() | st.binary(max_size=60))
 def test_fuzz(content: bytes) -> None:
-    survives(content)
+    assert_survives(content)
 
 
 @pytest.mark.slow
 @settings(max_examples=20_000)
 @given(content=damaged() | st.binary(max_size=60))
 def test_fuzz_long(content: bytes) -> None:
-    survives(content)
+    assert_survives(content)

@@ -158,7 +158,7 @@ HEADERS = st.builds(
 )  # fmt: skip
 
 
-def survives(path: Path, content: bytes) -> None:
+def assert_survives(path: Path, content: bytes) -> None:
     """Reading gives an array or a DataError that names the file; it holds no more than the file can."""
     path.write_bytes(content)
     outcome: np.ndarray | str
@@ -183,14 +183,14 @@ CONTENTS = mutated(VALID) | HEADERS | HEADERS.map(gzip.compress) | mutated(gzip.
 @FAST
 @given(content=CONTENTS)
 def test_fuzz(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path / "x", content)
+    assert_survives(tmp_path / "x", content)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=CONTENTS)
 def test_fuzz_long(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path / "x", content)
+    assert_survives(tmp_path / "x", content)
 
 
 @pytest.mark.parametrize(

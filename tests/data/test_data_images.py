@@ -322,7 +322,7 @@ NPYS = mutated(npy(PICTURE)) | mutated(npy(PICTURE / 255.0)) | CLAIMS | ARRAYS.m
 NPYS |= mutated(npy(PAINTING))
 
 
-def survives(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
+def assert_survives(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
     """Reading gives images of the right shape or a DataError that names the file."""
     outcome: np.ndarray | str
     try:
@@ -340,24 +340,24 @@ def survives(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
 @FAST
 @given(content=PNGS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_png(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)
 
 
 @FAST
 @given(content=NPYS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_npy(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=PNGS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_png_long(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=NPYS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_npy_long(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)

@@ -249,6 +249,19 @@ def test_sample_weights():  # 13.6
     assert boost.of(batch).tolist() == pytest.approx([1, 1.03408712, 1, 1, 1], abs=1e-7)
 
 
+def test_a_sample_that_an_epoch_leaves_out_keeps_its_weight():
+    boost, labels, rows = Boost(2), torch.tensor([0, 0, 1, 1]), torch.arange(4)
+    first = Batch(None, labels, rows)
+    assert boost.of(first).tolist() == [1, 1, 1, 1]
+    boost.note(first, torch.tensor([True, False, False, False]))
+    boost.grow()
+    grown = boost.q.clone()
+    assert (grown > 1).tolist() == [True, False, False, False]
+    boost.note(Batch(None, labels[2:], rows[2:]), torch.tensor([True, False]))
+    boost.grow()
+    assert (boost.q > grown).tolist() == [False, False, True, False]
+
+
 @pytest.mark.parametrize("mode", ["closed", "trace"])
 def test_scaling_weights_and_threshold_together_changes_nothing_else(mode):
     torch.manual_seed(0)

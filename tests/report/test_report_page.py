@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from bitspike.errors import DataError
 from bitspike.report import write_report
+from bitspike.report.cost import in_bytes
 from bitspike.report.headline import headline
 from bitspike.report.page import flatten
 from bitspike.report.record import read_record
@@ -81,6 +82,28 @@ def test_headline_shows_the_figures_of_the_evaluation(tmp_path):
     assert cards["Model file"]["note"] == "13 times smaller than float32"
     assert cards["Spikes per image"]["value"] == f"{run.evaluation['spikes']:.0f}"
     assert "of 64 steps" in cards["Decision time"]["note"]
+
+
+@pytest.mark.parametrize(
+    ("energy_uj", "shown"), [(0.04213, "42.1 nJ"), (0.09, "90 nJ"), (0.1, "0.1 µJ"), (4.213, "4.21 µJ")]
+)
+def test_energies_have_the_unit_that_suits_them(tmp_path, energy_uj, shown):
+    folder = write_run(tmp_path / "run")
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    write_json(folder / "evaluation.json", evaluation | {"energy_uj": energy_uj})
+    assert shown in {card["value"] for card in headline(read_record(folder))}
+
+
+def test_sizes_are_in_powers_of_a_thousand():
+    sizes = {
+        999: "999 bytes",
+        1000: "1.0 kB",
+        1024: "1.0 kB",
+        250_000: "250.0 kB",
+        3_200_000: "3.2 MB",
+        5e9: "5000.0 MB",
+    }
+    assert {count: in_bytes(count) for count in sizes} == sizes
 
 
 def test_only_the_required_files_still_give_a_page(tmp_path):

@@ -289,6 +289,19 @@ def test_silent_neurons_pass_on_a_share():
     torch.testing.assert_close(half, (whole + none) / 2)
 
 
+def test_an_error_as_large_as_the_margin_does_not_count(digits):
+    """Without weights nothing fires: the label's neuron lacks 15 spikes, the others none."""
+    for margin, loss in ((15.0, 0.0), (14.5, 0.5 * 15**2)):
+        model, learner, inputs, labels, generator = built(
+            replace(SMALL, rule=HM2BP(desired=15.0, margin=margin, undesired=0.0)), digits
+        )
+        with torch.no_grad():
+            for latent in model.latents:
+                latent.zero_()
+        report = learner.step(Batch(inputs[:8], labels[:8], torch.arange(8)), Progress(), generator)
+        assert report.loss == 8 * loss
+
+
 def test_a_clipped_gradient_moves_plain_steps_by_its_norm(digits):
     experiment = replace(
         SMALL,

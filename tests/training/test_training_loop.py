@@ -354,12 +354,32 @@ def test_each_epoch_sees_every_image_once_in_a_new_order(
     assert rows[0] == sorted(map(tuple, wanted.tolist()))
 
 
+def test_each_epoch_has_noise_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where images come in one order, the second epoch changes them otherwise, and draws other numbers."""
+    seen: list[tuple[torch.Tensor, ...]] = []
+    step = BNNLearner.step
+
+    def watched(self: BNNLearner, batch: Batch, progress: Progress, noise: torch.Generator) -> Any:
+        seen.append((batch.labels, batch.inputs, noise.get_state()))
+        return step(self, batch, progress, noise)
+
+    monkeypatch.setattr(BNNLearner, "step", watched)
+    training = Training(epochs=2, batch_size=300, shuffle="none")
+    train(small(augment=Augment(shift=1), training=training), tmp_path / "run", progress=False)
+    epochs = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    for (labels, images, noise), (same_labels, others, more) in zip(*epochs, strict=True):
+        assert torch.equal(labels, same_labels)
+        assert not torch.equal(images, others)
+        assert not torch.equal(noise, more)
+
+
 def test_generators_differ_by_purpose_epoch_and_process() -> None:
     keys = [
         (1, "shuffle", 1, 0),
         (1, "augment", 1, 0),
         (1, "shuffle", 2, 0),
         (2, "shuffle", 1, 0),
+        (1, "rule", 1, 0),
         (1, "rule", 1, 1),
     ]
     draws = {torch.rand((), generator=generator(*key)).item() for key in keys}  # type: ignore[arg-type]

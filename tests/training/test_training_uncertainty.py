@@ -30,6 +30,7 @@ from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import IF, LIF, Optimizer, Weights
 from bitspike.training import train
 from bitspike.training.encode import encode
+from bitspike.training.score import score_of
 from bitspike.training.uncertainty import Judged, measure
 
 
@@ -134,6 +135,8 @@ def test_figures_of_a_known_network() -> None:
             1 - float(alpha), abs=5 * math.sqrt(float(alpha) / 500)
         )
         assert early["early"]["decision_time"] <= early["full"]["decision_time"] == 9
+        share = 1 - float(alpha)
+        assert early["full"]["coverage"] == pytest.approx(share, abs=4 * math.sqrt(float(alpha) / 900))
     assert found["conformal_early"]["0.1"]["early"]["decision_time"] < 8
     # decisions were made at temperature 2, the data are of temperature near 1
     scaled, before = (
@@ -215,3 +218,13 @@ def test_a_run_of_every_kind_says_how_sure_it_is(name: str, tmp_path: Path) -> N
     assert found["temperature"]["nll"] == pytest.approx(result.evaluation["nll"], rel=1e-4)
     for early in found.get("conformal_early", {}).values():
         assert early["early"]["decision_time"] <= early["full"]["decision_time"]
+
+
+def test_a_regression_scores_higher_the_smaller_its_error() -> None:
+    values, targets = torch.tensor([[0.25], [0.75]]), torch.tensor([0.25, 0.5], dtype=torch.float64)
+    rmse = math.sqrt(0.25**2 / 2)
+    assert score_of(predicted(values, 1.0), targets) == (
+        pytest.approx(-rmse),
+        {"validation_rmse": pytest.approx(rmse)},
+    )
+    assert score_of(predicted(values, 1.0), values[:, 0].double())[0] == 0

@@ -102,7 +102,7 @@ class HeavisideNetwork(Network):
         return (signal @ self.signs(last)) * self.log_alphas[last].exp(), hidden
 
     def _decide(self, inputs: Tensor, generator: torch.Generator | None) -> Prediction:
-        """Decide; time is one step, in which every input and hidden unit that is not 0 is a spike."""
+        """Decide at n_steps, 1, for there is no time; every input and hidden unit that is not 0 is a spike."""
         outputs, hidden = self(inputs)
         lit = inputs >= 128 if self.binarise else inputs > 0
         spikes = [signal.count_nonzero(1) for signal in (lit, *hidden)]
@@ -110,7 +110,7 @@ class HeavisideNetwork(Network):
         return Prediction(
             labels=outputs.argmax(1),
             probabilities=functional.softmax(outputs / self.temperature, dim=1),
-            decision_time=torch.ones(len(inputs), dtype=torch.int64, device=outputs.device),
+            decision_time=torch.full((len(inputs),), self.n_steps, device=outputs.device),
             silent=torch.zeros(len(inputs), dtype=torch.bool, device=outputs.device),
             tied=outputs == outputs.amax(1, keepdim=True),
             potentials=outputs,

@@ -25,8 +25,8 @@ class HeavisidePacked(LayerStack):
     """Binary layers on pixels 0 to 255: U_j = sum_i b_ij x_i, a hidden unit is 1 where U > theta, else 0.
 
     The decision is the largest U - theta of the last layer, ties to the lowest index. With `binarise` a pixel counts as
-    255 from 128 up, else 0. Time is one step: `decision_time` is 1, every input and hidden unit that is not 0 is a
-    spike. S4NN and BS4NN specification, section 13.
+    255 from 128 up, else 0. There is no time: `decision_time` is n_steps, 1; every input and hidden unit that is not 0
+    is a spike. S4NN and BS4NN specification, section 13.
     """
 
     binarise: bool = False
@@ -139,7 +139,7 @@ def _decisions(margin: Array, n_spikes: Array, n_synops: Array) -> Decisions:
     n = len(margin)
     return Decisions(
         labels=margin.argmax(axis=1),
-        decision_time=np.ones(n, np.int64),
+        decision_time=np.full(n, HeavisidePacked.n_steps, np.int64),
         silent=np.zeros(n, np.bool_),
         tied=margin == margin.max(axis=1, keepdims=True),
         potentials=margin,
