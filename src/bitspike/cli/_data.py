@@ -25,13 +25,8 @@ def changed_parts(run: Path, dataset: Dataset) -> list[str]:
 
 def calibration_samples(run: Path) -> int | None:
     """How many samples the conformal thresholds of a run come from; None where it does not say."""
-    from bitspike.errors import DataError
     from bitspike.training import RunFolder
 
-    try:
-        evaluation = RunFolder(run).read_json("evaluation.json")
-    except DataError:
+    if not (run / "evaluation.json").exists():
         return None
-    uncertainty = evaluation.get("uncertainty") if isinstance(evaluation, dict) else None
-    found = uncertainty.get("conformal_samples") if isinstance(uncertainty, dict) else None
-    return found if type(found) is int and found > 0 else None
+    return RunFolder(run).evaluation().get("uncertainty", {}).get("conformal_samples") or None

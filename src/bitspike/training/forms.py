@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bitspike.errors import DataError
@@ -53,13 +53,20 @@ def _all(names: str, form: Form = NUMBER) -> Fields:
 
 
 _SETS = "coverage mean_set_size singletons empty"
+
+
+def _sets(more: str = "") -> Fields:
+    plain = _all(f"{_SETS} {more}")
+    return replace(plain, known={**plain.known, "coverage_range": Many(NUMBER, exactly=2)})
+
+
 _SWEEP = Many(
     Fields(dict.fromkeys(("threshold", "accuracy", "silent", "decision_time"), NUMBER), ("threshold",))
 )
 _FIGURES = (
     "accuracy accuracy_tie_optimistic aurc best_epoch brier decision_time eaurc ece ece_mass energy_uj far_confidence "
     "input_macs mae mae_gaps mae_trained model_bytes neuron_updates nll rmse rmse_gaps rmse_trained seconds silent "
-    "spikes spread spread_gaps spread_trained synops ties validation_accuracy validation_rmse"
+    "spikes spread spread_gaps spread_trained srm_updates synops ties validation_accuracy validation_rmse"
 )
 
 EVALUATION = Fields(
@@ -91,8 +98,9 @@ EVALUATION = Fields(
             {
                 **dict.fromkeys(("aurc", "eaurc", "ece", "ece_mass"), NUMBER),
                 **dict.fromkeys(("ece_interval", "ece_mass_interval"), Many(NUMBER, exactly=2)),
-                "conformal": Fields(others=_all(_SETS), keys=ALPHA),
-                "conformal_early": Fields(others=_all("early full", _all(f"{_SETS} decision_time")), keys=ALPHA),
+                "conformal": Fields(others=_sets(), keys=ALPHA),
+                "conformal_early": Fields(others=_all("early full", _sets("decision_time")), keys=ALPHA),
+                "conformal_samples": SIZE,
                 "conformal_thresholds": Many(Many(NUMBER, exactly=2), 1000),
                 "ood": Fields(others=Fields(others=NUMBER)),
                 "temperature": _all("temperature nll ece"),
