@@ -69,8 +69,9 @@ def killed(family: str, line: str, each: int, chance: random.Random, place: Path
         for _ in range(200):
             child = started(words)
             kind = SIGNALS[tally.done % len(SIGNALS)]
-            time.sleep(chance.uniform(0, 0.7 * seconds))
-            os.kill(child, kind)
+            if tally.done < each:  # then the last run may end
+                time.sleep(chance.uniform(0, 0.9 * seconds))
+                os.kill(child, kind)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             # A signal that comes before the command line has begun ends the process like any other.
             if code == 0:
