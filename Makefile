@@ -10,7 +10,7 @@ PIP       := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c
 DEMO      := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest
+.PHONY: help demo test bench bench-rivals docs clean native lint types imports pytest sanitize endurance mutants
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,18 @@ imports: $(READY)  ## imports point down
 pytest: native  ## the tests alone
 	$(BIN)/python -m pytest
 
+mutants: native  ## plant faults in a copy, one at a time: does a test notice? (half an hour; WORDS="srm box" chooses)
+	$(BIN)/python tests/mutants/plant.py $(WORDS)
+
 bench: native  ## the benchmarks, small
 	$(BIN)/bitspike bench all
+
+endurance: native  ## first calls of many threads, damaged files, hostile folders, kills and full disks: hours
+	$(BIN)/python tests/endurance/first_calls.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/files.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/folders.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/kills.py
+	PYTHONPATH=tests $(BIN)/python tests/endurance/disks.py
 
 # Without their dependencies: spikingjelly and norse ask for torchvision, which the timed parts do not use.
 bench-rivals: native  ## install the libraries that the benchmarks compare with
@@ -48,6 +58,9 @@ bench-rivals: native  ## install the libraries that the benchmarks compare with
 
 docs: native  ## the code blocks of README.md and docs/ run as tests
 	$(BIN)/python -m pytest tests/test_docs.py
+
+sanitize: $(READY)  ## the native tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitize/run.py
 
 # The build falls back to pure Python where no compiler is found; the same switch would hide a compile error.
 native: $(READY)  ## check that the C++ module is there, if there is a compiler

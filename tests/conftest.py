@@ -12,12 +12,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Shapes and types at the borders of these modules are checked while tests run.
 install_import_hook(
     ["bitspike.prediction", "bitspike.networks", "bitspike.ops.first_spike.function"], "beartype.beartype"
 )
+
+# No test depends on the speed of the machine: examples may take as long as they take.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True, scope="session")

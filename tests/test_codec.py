@@ -24,7 +24,7 @@ from drawn_experiments import experiments
 
 
 @given(experiments)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_json_loses_nothing(experiment: Experiment) -> None:
     again = from_json(to_json(experiment))
     assert again == experiment
@@ -111,7 +111,9 @@ def test_step_sizes_that_are_not_numbers_are_refused(number: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_can_be_saved(name: str) -> None:
-    require_savable(RECIPES[name])
+    recipe = RECIPES[name]
+    require_savable(recipe)
+    assert from_json(to_json(recipe)) == recipe
 
 
 @pytest.mark.parametrize("table", [RULES, CODINGS, NETWORKS, BASES, AUGMENTATIONS])

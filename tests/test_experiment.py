@@ -207,7 +207,7 @@ def test_changes_that_make_no_sense_are_refused(path: str, value: Any, complaint
 
 
 @given(experiments, experiments)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_changes_lead_from_one_experiment_to_the_other(one: Experiment, other: Experiment) -> None:
     found = one.changes(other)
     assert one.with_changes({name: new for name, (_, new) in found.items()}) == other

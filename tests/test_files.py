@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bitspike.errors import BitspikeError
-from bitspike.files import write_atomically
+from bitspike.errors import BitspikeError, DataError
+from bitspike.files import parse_json, read_bytes, read_json, read_json_lines, write_atomically
 
 
 def test_write_then_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +95,50 @@ def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
         finally:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / f"{mask}").stat().st_mode) == mode
+
+
+def test_only_files_of_a_size_are_read(tmp_path: Path) -> None:
+    file, pipe, link = (tmp_path / name for name in ("file", "pipe", "link"))
+    file.write_bytes(b"12345")
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    assert read_bytes(file, 5) == b"12345"
+    with pytest.raises(DataError, match="file: more than 4 bytes"):
+        read_bytes(file, 4)
+    for other in (pipe, link, tmp_path, tmp_path / "none"):
+        with pytest.raises(DataError, match=str(other)):
+            read_bytes(other, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting"),
+        ("[NaN]", "NaN is not a number"),
+        ('{"a": -Infinity}', "-Infinity is not a number"),
+        ("[1e999]", "1e999 is larger than any float"),
+        ("9" * 5000, "digits"),
+        ("[" * 65 + "]" * 65, "more than 64 lists"),
+        ('{"a":' * 65 + "1" + "}" * 65, "more than 64 lists"),
+        ("[" * 200_000, "more than 64 lists"),
+        (b"\xff", "utf-8"),
+    ],
+)
+def test_json_is_finite_and_shallow(tmp_path: Path, text: str | bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_json(text)
+    file = tmp_path / "x.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=rf"x\.json is not JSON: .*{reason}.*; buy another"):
+        read_json(file, "buy another")
+    assert parse_json("[" * 64 + "]" * 64)
+
+
+def test_json_lines_may_be_cut_off_at_their_end_only(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"a": 1}\n{"a": 2}\n{"a": ')
+    assert read_json_lines(file, "mend") == [{"a": 1}, {"a": 2}]
+    for damaged, line in (('{"a": 1}\n{"a": \n{"a": 3}\n', 2), ("[1]\n", 1)):
+        file.write_text(damaged)
+        with pytest.raises(DataError, match=rf"x\.jsonl, line {line} is not .*; mend"):
+            read_json_lines(file, "mend")

@@ -17,7 +17,7 @@ from bitspike.contracts import Batch
 from bitspike.deploy.model import Model
 from bitspike.errors import BackendError, UsageError
 from bitspike.metrics.calibration import fit_temperature
-from bitspike.networks.base import Network
+from bitspike.networks.base import Network, check_demand
 from bitspike.networks.committee import Committee, Ensemble
 from bitspike.networks.first_spike import FirstSpikeNetwork
 from bitspike.networks.glm import GLMNetwork
@@ -26,6 +26,7 @@ from bitspike.networks.inputs import take
 from bitspike.networks.lif import LIFNetwork
 from bitspike.networks.srm import SRMNetwork
 from bitspike.ops.backend import native_available
+from bitspike.ops.operators import Dense
 from bitspike.packed.decisions import Decisions
 from bitspike.packed.file import decode, encode
 from bitspike.prediction import Prediction
@@ -281,6 +282,7 @@ def test_packed_it_decides_alike(case: Case) -> None:
             np.testing.assert_array_equal(getattr(found, name), getattr(p, name).numpy(), err_msg=name)
         if network.n_classes > 1:
             np.testing.assert_allclose(model.predict_proba(case.raw), p.probabilities, rtol=2e-5, atol=1e-7)
+        assert model.network.operations(model.inputs(case.raw)) == network.work(inputs)
     if not isinstance(network, Committee):
         packed = network.packed()
         given = inputs if isinstance(inputs, SpikeList) else inputs.numpy()
@@ -424,3 +426,15 @@ def test_on_the_meta_device_a_network_is_all_there(case: Case) -> None:
             part.backend = "native"
             with pytest.raises(BackendError, match="runs on the CPU"):
                 _ = part.implementation
+
+
+def test_networks_that_ask_for_gigabytes_are_refused_before_they_are_built() -> None:
+    check_demand([Dense(784, 10_000), Dense(10_000, 10_000)])
+    with pytest.raises(UsageError, match="asks for 268,435,456 weights; 134,217,728 are possible"):
+        check_demand([Dense(1 << 14, 1 << 14)])
+    with pytest.raises(UsageError, match="asks for 327,997,670 neurons times steps"):
+        check_demand([Dense(10, 10_000)], n_steps=32767)
+    with pytest.raises(UsageError, match="at most 4194304"):
+        check_demand([Dense(1, 10**30)])
+    with pytest.raises(UsageError, match="65 layers"):
+        check_demand([Dense(1, 1)] * 65)

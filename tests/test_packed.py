@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bitspike
@@ -271,30 +271,41 @@ def test_other_inputs_are_refused(case: Case) -> None:
                 model.predict(x)
 
 
+def first_calls(model: Model, inputs: Any, n_threads: int) -> list[dict[str, Any]]:
+    """Labels and probabilities, each by its method, for threads that ask a model together for the first time."""
+    start, found = threading.Barrier(n_threads), list[dict[str, Any]]()
+
+    def call(number: int) -> None:
+        asked = [model.predict, model.predict_proba]
+        if number % 2:
+            asked.reverse()
+        start.wait()
+        found.append({ask.__name__: ask(inputs, 1 + number % 3) for ask in asked})
+
+    crowd = [threading.Thread(target=call, args=(number,)) for number in range(n_threads)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+    return found
+
+
+def all_as_alone(found: list[dict[str, Any]], n_threads: int, model: Model, inputs: Any) -> bool:
+    """Did each of the threads get what one alone gets?"""
+    alone = {ask.__name__: ask(inputs, 1) for ask in (model.predict, model.predict_proba)}
+    same = [np.array_equal(told[name], value) for told in found for name, value in alone.items()]
+    return len(same) == 2 * n_threads and all(same)
+
+
 @each
 def test_threads_may_make_the_first_call_together(case: Case) -> None:
-    data, inputs = encode(case.contents), case.inputs(30)
-    expected = Model(case.contents).predict(inputs, 1)
+    data, inputs, alone = encode(case.contents), case.inputs(30), Model(case.contents)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(3):
-            model, start, found = Model(decode(data)), threading.Barrier(4), list[Any]()
-
-            def first_call(
-                model: Model = model, start: threading.Barrier = start, found: list[Any] = found
-            ) -> None:
-                start.wait()
-                found.append(model.predict(inputs, 1))
-
-            crowd = [threading.Thread(target=first_call) for _ in range(4)]
-            for thread in crowd:
-                thread.start()
-            for thread in crowd:
-                thread.join()
-            assert len(found) == 4
-            for labels in found:
-                np.testing.assert_array_equal(labels, expected)
+            found = first_calls(Model(decode(data)), inputs, 8)
+            assert all_as_alone(found, 8, alone, inputs)
     finally:
         sys.setswitchinterval(interval)
 
@@ -335,14 +346,14 @@ def assert_read_or_refused(data: bytes, case: Case) -> None:
 
 
 @each
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(data=st.data())
 def test_damaged_bytes_are_read_or_refused(case: Case, data: st.DataObject) -> None:
     assert_read_or_refused(spoilt_bytes(data, encode(case.contents)), case)
 
 
 @each
-@settings(max_examples=35, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=35)
 @given(data=st.data())
 def test_changed_metadata_are_read_or_refused(case: Case, data: st.DataObject) -> None:
     assert_read_or_refused(spoilt_metadata(data, encode(case.contents)), case)

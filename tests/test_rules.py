@@ -196,7 +196,7 @@ def test_shapes_and_meaning_of_a_prediction(name: str, moons: Dataset) -> None:
     torch.testing.assert_close(p.probabilities.sum(1), torch.ones(50))
     if network.decides == "once":
         assert not p.silent.any()
-        assert (p.decision_time == 1).all()
+        assert (p.decision_time == network.n_steps).all()
     else:
         assert torch.equal(p.decision_time == CASES[name].coding.n_steps, p.silent)
     assert not p.tied[p.silent].any()

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -57,7 +58,27 @@ class Pool {
 
   private:
     void grow(int workers) {
-        while (static_cast<int>(threads_.size()) < workers) threads_.emplace_back([this] { loop(); });
+        if (static_cast<int>(threads_.size()) >= workers) return;
+        try {
+            while (static_cast<int>(threads_.size()) < workers) threads_.emplace_back([this] { loop(); });
+        } catch (const std::system_error&) {  // no memory for a stack, say: those that are there do the work
+        }
+        std::unique_lock<std::mutex> lock(mutex_);
+        done_.wait(lock, [&] { return started_ == threads_.size(); });
+    }
+
+    // Gets a thread the memory of its thread-local data, this module's and that of exceptions. It would come with their
+    // first use, and the loader ends the process where there is none left.
+    void start() {
+        [[maybe_unused]] static thread_local volatile bool touched;
+        touched = true;
+        try {
+            throw 0;
+        } catch (int) {
+        }
+        std::lock_guard<std::mutex> lock(mutex_);
+        ++started_;
+        done_.notify_all();
     }
 
     void work() {
@@ -78,6 +99,7 @@ class Pool {
     }
 
     void loop() {
+        start();
         unsigned long seen = 0;
         for (;;) {
             for (int spin = 0; spin < kSpins && published_.load(std::memory_order_relaxed) == seen; ++spin) pause();
@@ -100,6 +122,7 @@ class Pool {
     std::mutex callers_, mutex_;
     std::condition_variable wake_, done_;
     std::vector<std::thread> threads_;
+    std::size_t started_ = 0;
     const std::function<void(int)>* body_ = nullptr;
     std::exception_ptr error_;  // the first of a round
     int parts_ = 0;

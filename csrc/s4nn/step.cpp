@@ -69,6 +69,9 @@ Result step(const int16_t* inputs, const int64_t* labels, std::size_t n, const s
     std::vector<Result> results(parts, result);
     std::vector<std::vector<int32_t>> counts(parts, std::vector<int32_t>(n_hidden, 0));
     std::vector<std::vector<double>> losses(parts);
+    std::size_t widest = 0;
+    for (const Layer& layer : layers) widest = std::max(widest, padded(layer.n_out));
+    std::vector<std::vector<float>> amounts(parts, std::vector<float>(widest));  // there before a weight moves
     over(n, s.threads, [&](int part, std::size_t begin, std::size_t end) {
         const auto p = static_cast<std::size_t>(part);
         Sample sample(layers);
@@ -103,8 +106,8 @@ Result step(const int16_t* inputs, const int64_t* labels, std::size_t n, const s
         const double rate = layer.grad != nullptr ? -1 : layer.eta;
         const int slices = static_cast<int>(padded(layer.n_out)) / lanes;
         const bool decays = layer.grad == nullptr && s.decay > 0;
-        over(static_cast<std::size_t>(slices), static_cast<int>(parts), [&](int, std::size_t begin, std::size_t end) {
-            std::vector<float> mine;
+        over(static_cast<std::size_t>(slices), static_cast<int>(parts), [&](int part, std::size_t begin, std::size_t end) {
+            std::vector<float>& mine = amounts[static_cast<std::size_t>(part)];
             for (auto& samples : wrong)
                 for (auto& sample : samples)
                     stepper.update(sample, l, static_cast<int>(begin) * lanes, static_cast<int>(end) * lanes, rate,

@@ -163,14 +163,16 @@ nb::tuple step(Matrix p, Matrix q, Matrix r, In<float, 2> before, Input x, const
             pass.errors = placed->errors.data();
             pass.n_rows = static_cast<int>(placed->rows.size());
         }
-        const std::size_t panel_inputs = sparse ? kernels.lanes : kTile;
-        over((fan_in + panel_inputs - 1) / panel_inputs, threads, [&](int, std::size_t begin, std::size_t end) {
-            float* g = scratch<float, struct OfGradient>(2 * stride * kTile);
+        // All memory is there before a latent moves, so that all of them move or none.
+        const std::size_t panel_inputs = sparse ? kernels.lanes : kTile, panels = (fan_in + panel_inputs - 1) / panel_inputs;
+        const std::size_t panel_size = 2 * stride * kTile;
+        float* gradients = scratch<float, struct OfGradients>(panel_size * parts_of(panels, threads));
+        over(panels, threads, [&](int part, std::size_t begin, std::size_t end) {
             const auto learn = sparse ? kernels.learn_events : kernels.learn_dense;
-            for (std::size_t panel = begin; panel < end; ++panel) learn(pass, panel, g);
+            for (std::size_t panel = begin; panel < end; ++panel) learn(pass, panel, gradients + part * panel_size);
         });
         if (bias) {
-            float* g = scratch<float, struct OfBiasGradient>(stride);
+            float* g = gradients;
             std::fill(g, g + stride, 0.0f);
             for (std::size_t j = 0; j < stride; j += kTile)
                 for (const float *e = pass.errors + j * pass.n_rows, *end = e + std::size_t(pass.n_rows) * kTile; e < end; e += kTile)

@@ -16,6 +16,7 @@ from typing import Any
 
 from bitspike.errors import UsageError, nearest
 from bitspike.experiment import Experiment
+from bitspike.files import parse_json
 from bitspike.kinds import AXES
 from bitspike.plugins import load_plugins
 from bitspike.ranges import conform
@@ -47,15 +48,12 @@ def from_json(text: str, plugins: Plugins = ()) -> Experiment:
     and fields without a default that are missing, raise `UsageError` with their place.
     """
     try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        tree = parse_json(text)
+    except ValueError as error:
         raise UsageError(f"experiment.json is not JSON: {error}") from error
     named = {module.__name__: module for module in load_plugins(plugins)}  # these import others of the user's
     modules = {**sys.modules, **named}
-    try:
-        experiment = _decode((Experiment,), tree, "experiment", modules)
-    except RecursionError as error:
-        raise UsageError("experiment.json is nested too deeply") from error
+    experiment = _decode((Experiment,), tree, "experiment", modules)
     assert isinstance(experiment, Experiment)
     return experiment
 

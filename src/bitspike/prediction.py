@@ -20,7 +20,7 @@ class Prediction:
 
     labels: Int[Tensor, " n"]  # the decision, ties broken by potential, then by lowest index
     probabilities: Float[Tensor, "n classes"]
-    decision_time: Int[Tensor, " n"]  # in steps; n_steps where no output fired
+    decision_time: Int[Tensor, " n"]  # in steps; n_steps where no output fired or there is no time
     silent: Bool[Tensor, " n"]  # no output fired
     tied: Bool[Tensor, "n classes"]  # the classes that share the earliest output spike; none when silent
     potentials: Float[Tensor, "n classes"]  # potential minus threshold at the decision

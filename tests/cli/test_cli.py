@@ -19,7 +19,7 @@ from bitspike.cli import VERBS, main
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
     command = [sys.executable, "-m", "bitspike", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 Here = Callable[..., tuple[int, str, str]]
@@ -58,7 +58,7 @@ def test_help_and_version_do_not_import_torch() -> None:
         "assert main(['--version']) == 0 and main(['--help']) == 0\n"
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("bitspike ")
 
@@ -81,7 +81,7 @@ def test_what_trains_nothing_starts_quickly(words: list[str]) -> None:
         "heavy = {'torch', 'matplotlib', 'sklearn', 'scipy', 'jaxtyping', 'jinja2', 'PIL'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -173,7 +173,7 @@ def test_doctor_explains_a_missing_native_module() -> None:
         "import sys; sys.modules['bitspike._native'] = None\n"
         "from bitspike.cli import main; sys.exit(main(['doctor', '--json']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     native = json.loads(done.stdout)["native"]
     assert native["there"] is False
@@ -245,7 +245,7 @@ def test_nohup_stays_in_force(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_a_reader_that_leaves_early_is_no_error_message() -> None:
     command = f"set -o pipefail; {sys.executable} -m bitspike data list | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
 
 
@@ -253,7 +253,7 @@ def test_a_reader_that_leaves_early_is_no_error_message() -> None:
 def test_what_stdout_cannot_encode_is_an_escape(encoding: str) -> None:
     code = "import sys, bitspike.cli as c; c.HELP = 'µs'; x = c.main(['--help']); print(sys.stdout.errors); sys.exit(x)"
     surroundings = {**os.environ, "PYTHONIOENCODING": encoding}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=surroundings, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=surroundings)
     assert done.returncode == 0
     assert done.stdout.split() == [rb"\xb5s", b"strict"]
 

@@ -1,6 +1,7 @@
 """A run knows its data: other data under their name are named by eval and refused by committee."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -49,5 +50,7 @@ def test_eval_says_which_part_changed_and_committee_refuses(run, capsys):
     assert cli.main(["committee", str(folder), str(folder), "-o", str(folder / "two.bitspike")]) == 2
     assert "was trained on other data" in capsys.readouterr().err
     assert not (folder / "two.bitspike").exists()
-    assert cli.main(["eval", str(folder), "--data", "digits", "--json"]) == 0
-    assert "changed_data" not in json.loads(capsys.readouterr().out)
+    shutil.copytree(mine, mine.with_name("other"))  # other data by another name
+    for other in ("digits", "idx:other"):
+        assert cli.main(["eval", str(folder), "--data", other, "--json"]) == 0
+        assert "changed_data" not in json.loads(capsys.readouterr().out)

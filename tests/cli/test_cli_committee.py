@@ -14,6 +14,7 @@ from bitspike.cli import main
 from bitspike.cli.pack import pack
 from bitspike.cli.train import parse
 from bitspike.data import load
+from bitspike.data.dataset import held_out
 from bitspike.packed.committee import CommitteePacked
 from bitspike.training import train
 
@@ -45,6 +46,12 @@ def result(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
     return found
 
 
+def calibrated(members: list[np.ndarray], temperature: float) -> np.ndarray:
+    """The mean of the members' probabilities, sharpened: p^(1 / T), made to sum to 1."""
+    p = np.mean(members, axis=0, dtype=np.float64) ** (1 / temperature)
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
 def test_runs_of_several_seeds(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(tmp_path / "two.bitspike")
     found = result(capsys, "committee", *runs[:2], "-o", file)
@@ -55,15 +62,21 @@ def test_runs_of_several_seeds(runs: list[str], tmp_path: Path, capsys: pytest.C
     assert found["temperature"] == model.temperature != 1
     assert found["fitted_to"] == 240
     digits = load("digits")
-    parts = [
-        bitspike.load(Path(run) / "model.bitspike").predict_proba(digits.test_inputs) for run in runs[:2]
-    ]
-    mean = np.mean(parts, axis=0)
+    members = [bitspike.load(Path(run) / "model.bitspike") for run in runs[:2]]
+    of_test = [member.predict_proba(digits.test_inputs) for member in members]
+    mean = np.mean(of_test, axis=0)
     np.testing.assert_array_equal(model.predict(digits.test_inputs), mean.argmax(axis=1))
-    np.testing.assert_allclose(model.member_probabilities(digits.test_inputs), parts, rtol=1e-6)
-    assert model.contents.conformal
-    held = model.sets(digits.test_inputs, 0.1)[np.arange(len(digits.test_labels)), digits.test_labels]
-    assert held.mean() > 0.8
+    np.testing.assert_allclose(model.member_probabilities(digits.test_inputs), of_test, rtol=1e-6)
+    held, _ = held_out(len(digits.train_inputs), 1 / 6, 7)
+    parts = [each.predict_proba(digits.train_inputs[held]) for each in members]
+    scores = np.sort(1 - calibrated(parts, model.temperature)[np.arange(240), digits.train_labels[held]])
+    threshold = dict(model.contents.conformal)[0.1]
+    assert scores[216] < threshold < scores[216] + 2e-4  # ceil(241 * 0.9) = 217, loosened a little
+    sets = calibrated(of_test, model.temperature) >= 1 - threshold
+    np.save(tmp_path / "test.npy", digits.test_inputs)
+    rows = result(capsys, "predict", file, str(tmp_path / "test.npy"), "--abstain", "0.1")["predictions"]
+    assert [row["set"] for row in rows] == [np.flatnonzero(row).astype(str).tolist() for row in sets]
+    assert len({tuple(row["set"]) for row in rows}) > 10
     evaluated = result(capsys, "eval", file)
     assert evaluated["data"] == "digits"
     assert evaluated["accuracy"] == pytest.approx((mean.argmax(axis=1) == digits.test_labels).mean())

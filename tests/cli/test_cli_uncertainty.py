@@ -17,11 +17,13 @@ from bitspike.cli import main
 from bitspike.data import load, write_idx
 from bitspike.deploy.model import Model
 from bitspike.deploy.pack import save, with_conformal
-from bitspike.metrics import mutual_information
+from bitspike.metrics import coverage_range, mutual_information
 from bitspike.packed.committee import CommitteePacked
 from bitspike.packed.contents import Contents
 from bitspike.packed.file import read, write
 from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
+
+N_VALIDATION = 240  # a sixth of the embedded digits that are not test images
 
 
 def as_idx(folder: Path, images: np.ndarray[Any, Any]) -> None:
@@ -102,7 +104,7 @@ def test_bad_values_are_refused_before_anything_runs(
     model = str(run / "model.bitspike")
     for alpha in ("0", "1", "-0.1", "nan", "1.5"):
         said = complaint(capsys, "predict", str(tmp_path / "absent"), absent, f"--abstain={alpha}")
-        assert "between 0 and 1" in said
+        assert "the share of sets that may miss the right class, between 0 and 1" in said
     assert "supports" in complaint(capsys, "predict", model, absent, "--abstain", "0.0001")
     assert "--abstain" in complaint(capsys, "predict", model, absent, "--abstain", "often")
     bare = tmp_path / "bare.bitspike"
@@ -132,12 +134,15 @@ def test_a_run_with_damaged_thresholds_is_not_packed(
         file.write_text(before)
 
 
-def test_eval_shows_the_whole_family(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_shows_the_whole_family(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = result(capsys, "eval", str(run), "--ood", "digits")["uncertainty"]
     stored = json.loads((run / "evaluation.json").read_text())["uncertainty"]
-    for name in ("ece_mass", "aurc", "eaurc"):
+    for name in ("ece_interval", "ece_mass", "ece_mass_interval", "aurc", "eaurc"):
         assert found[name] == pytest.approx(stored[name], rel=1e-5, abs=1e-7)
     assert found["conformal"] == stored["conformal"]
+    assert found["conformal_samples"] == stored["conformal_samples"] == N_VALIDATION
+    ends = found["conformal"]["0.1"]["coverage_range"]
+    assert ends == list(coverage_range(N_VALIDATION, 0.1))
     assert found["ood"]["entropy"] == found["ood"]["max_probability"] == 0.5  # of the very same images
     assert main(["eval", str(run), "--ood", "digits"]) == 0
     shown = capsys.readouterr().out.splitlines()
@@ -145,13 +150,23 @@ def test_eval_shows_the_whole_family(run: Path, capsys: pytest.CaptureFixture[st
     assert len(width) == 1
     low, high = found["ece_mass_interval"]
     assert any(line.endswith(f"95 % interval {100 * low:.2f} to {100 * high:.2f}") for line in shown)
-    assert any(line.split()[:2] == ["95", "%"] for line in shown)
+    expected = "90 % {:.1f} to {:.1f} %".format(*(100 * end for end in ends))
+    assert any(" ".join(line.split()).startswith(expected) for line in shown)
+    assert any(f"of 100 models, each of {N_VALIDATION} calibration inputs" in line for line in shown)
     assert any("against 355 inputs of digits" in line for line in shown)
     without = result(capsys, "eval", str(run), "--reference")["uncertainty"]
     assert set(without) == {"ece_interval", "ece_mass", "ece_mass_interval", "aurc", "eaurc"}
     bare = run.parent / "bare.bitspike"
     write(dataclasses.replace(read(run / "model.bitspike"), conformal=()), bare)
     assert "conformal" not in result(capsys, "eval", str(bare))["uncertainty"]
+    as_idx(tmp_path / "others", load("digits").test_inputs)
+    # of a file alone, and for other data, there is no calibration set to name
+    for where in ([str(run / "model.bitspike")], [str(run), "--data", f"idx:{tmp_path / 'others'}"]):
+        alone = result(capsys, "eval", *where)["uncertainty"]
+        assert "conformal_samples" not in alone
+        assert set(alone["conformal"]["0.1"]) == set(found["conformal"]["0.1"]) - {"coverage_range"}
+        assert main(["eval", *where]) == 0
+        assert "on average over calibration sets; one model strays" in capsys.readouterr().out
 
 
 def test_strange_inputs_are_told_apart_and_must_have_the_same_shape(

@@ -148,7 +148,7 @@ def slow_bsa(signal: np.ndarray, threshold: float, n_steps: int) -> list[int]:
     return times
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     channels=st.integers(2, 5),

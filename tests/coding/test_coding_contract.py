@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.coding import Cochlea, Direct, EventBins, FirstSpike, Pixel, Poisson, time_table
+from bitspike.coding import Cochlea, Direct, EventBins, FirstSpike, Pixel, Poisson, SpikeList, time_table
 from bitspike.coding.poisson import content_keys
-from bitspike.errors import UsageError
+from bitspike.errors import DataError, UsageError
 
 STILL = (FirstSpike(), Pixel(), Direct(), Poisson(8), Poisson(8, signed=True))
 EVENTS = EventBins(9, 100, False, height=4, width=5)
@@ -53,6 +53,41 @@ def test_shapes_of_recordings() -> None:
     assert ear.input_shape(()) == (78,)
     with pytest.raises(UsageError, match="not sound"):
         ear.map_shape((4, 5), 20)
+
+
+def test_the_two_sides_of_a_signed_pixel() -> None:
+    """v = 2 I / 255 - 1: what is above the middle drives the first channel, what is below it the second."""
+    some = [0, 51, 204, 255]
+    limits = Poisson(8, rate=0.5, signed=True).limits()
+    assert limits[:, some].tolist() == [[0, 0, 19661, 32768], [32768, 19661, 0, 0]]
+    assert (limits.min(axis=0) == 0).all()
+    assert Poisson(8, rate=0.5).limits()[:, some].tolist() == [[0, 6554, 26214, 32768]]
+
+
+@pytest.mark.parametrize(
+    ("steps", "channels", "offsets", "complaint"),
+    [
+        ([0, 4], [0, 3], [0, 1, 2], None),
+        ([0, 5], [0, 3], [0, 1, 2], r"a step lies outside 0\.\.4"),
+        ([-1, 4], [0, 3], [0, 1, 2], r"a step lies outside 0\.\.4"),
+        ([0, 4], [0, 4], [0, 1, 2], r"a channel lies outside 0\.\.3"),
+        ([0, 4], [-1, 3], [0, 1, 2], r"a channel lies outside 0\.\.3"),
+        ([0, 4], [0], [0, 1, 2], "2 steps but 1 channels"),
+        ([0, 4], [0, 3], [0, 2, 1], "offsets must rise"),
+        ([0, 4], [0, 3], [1, 2], "offsets must rise"),
+        ([0, 4], [0, 3], [0, 1], "offsets must rise"),
+        ([], [], [], "offsets must rise"),
+    ],
+)
+def test_a_spike_lies_in_its_window(
+    steps: list[int], channels: list[int], offsets: list[int], complaint: str | None
+) -> None:
+    parts = np.array(steps, np.int16), np.array(channels, np.int32), np.array(offsets, np.int64)
+    if complaint is None:
+        assert SpikeList(*parts, 5, 4).dense().sum(axis=(1, 2)).tolist() == [1, 1]
+        return
+    with pytest.raises(DataError, match=complaint):
+        SpikeList(*parts, 5, 4)
 
 
 @pytest.mark.parametrize("coding", STILL, ids=repr)

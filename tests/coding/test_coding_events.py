@@ -39,7 +39,7 @@ def naive(coding: EventBins, recording: np.ndarray) -> set[tuple[int, int]]:
     return spikes
 
 
-def check(coding: EventBins, events: Events) -> None:
+def assert_as_specified(coding: EventBins, events: Events) -> None:
     spikes = coding.encode(events)
     assert (spikes.n_steps, spikes.n_channels) == (coding.n_steps, coding.n_channels)
     assert (spikes.steps.dtype, spikes.channels.dtype) == (np.int16, np.int32)
@@ -53,7 +53,7 @@ def check(coding: EventBins, events: Events) -> None:
 times = st.integers(0, 400_000) | st.sampled_from([0, 1, 599, 600, 601, 105_000, 105_001, 210_000, 210_001])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     recordings=st.lists(
         st.lists(st.tuples(times, st.integers(0, 33), st.integers(0, 33), st.integers(0, 1)), max_size=30),
@@ -67,7 +67,7 @@ def test_equals_the_specification(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(event_bins, "CHUNK", chunk)
-        check(coding, make(*map(sorted, recordings)))
+        assert_as_specified(coding, make(*map(sorted, recordings)))
 
 
 def test_steps_channels_and_repetitions_by_hand() -> None:
@@ -104,12 +104,14 @@ def test_stabilisation_by_hand() -> None:
 def test_late_and_huge_times_do_not_come_back() -> None:
     events = make([(5, 1, 1, 1), (2**23 - 1, 1, 1, 1), (2**31 - 1, 33, 33, 1)])
     for coding in (EventBins(), EventBins(bin_us=1), EventBins(32_767, 10**9), EventBins(32_767, 1000)):
-        check(coding, events)
+        assert_as_specified(coding, events)
 
 
 def test_large_maps_need_keys_of_64_bits() -> None:
     coding = EventBins(n_steps=32_767, bin_us=10, stabilise=False, height=480, width=640)
-    check(coding, make([(5, 639, 479, 1), (320_000, 639, 479, 1)], [(7, 3, 4, 0)], sensor=(480, 640)))
+    assert_as_specified(
+        coding, make([(5, 639, 479, 1), (320_000, 639, 479, 1)], [(7, 3, 4, 0)], sensor=(480, 640))
+    )
 
 
 def test_no_recordings() -> None:
@@ -132,7 +134,7 @@ def test_refuses() -> None:
 def test_real_recordings(data_dir: Path) -> None:
     events = load("nmnist-1100", data_dir, download=False).test_inputs[:3]
     for coding in (EventBins(), EventBins(n_steps=108, bin_us=3000), EventBins(stabilise=False)):
-        check(coding, events)
+        assert_as_specified(coding, events)
 
     def spread(stabilise: bool) -> float:  # of a recording's map: without the saccades it is sharper
         counts = np.zeros(34 * 34 * 2)

@@ -193,7 +193,7 @@ GOOD = st.lists(
 ).map(lambda events: np.array([(0, 1, 2, True), *sorted(events)], EVENT))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(events=GOOD, start=st.integers(0, 2**32 - 1))
 def test_what_is_written_is_read(events: np.ndarray, start: int) -> None:
     content = encode_aedat(events)
@@ -215,7 +215,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content
 
 
-def survives(content: bytes) -> None:
+def assert_survives(content: bytes) -> None:
     """A recording that keeps its promises, or a `DataError` that names the file."""
     outcome: Any
     try:
@@ -235,14 +235,14 @@ def survives(content: bytes) -> None:
     assert ((part["x"] >= 0) & (part["x"] < 26) & (part["y"] >= 0) & (part["y"] < 26)).all()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(content=damaged() | st.binary(max_size=60))
 def test_fuzz(content: bytes) -> None:
-    survives(content)
+    assert_survives(content)
 
 
 @pytest.mark.slow
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=20_000)
 @given(content=damaged() | st.binary(max_size=60))
 def test_fuzz_long(content: bytes) -> None:
-    survives(content)
+    assert_survives(content)

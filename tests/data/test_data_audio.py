@@ -20,8 +20,8 @@ from bitspike.data.ti46 import ti46_alpha
 from bitspike.data.wav import read_wav
 from bitspike.errors import DataError
 
-FAST = settings(max_examples=300, deadline=None)
-LONG = settings(max_examples=20_000, deadline=None)
+FAST = settings(max_examples=300)
+LONG = settings(max_examples=20_000)
 SAMPLES = np.array([0, 1, -1, 1000, -32768, 32767], np.int16)
 
 
@@ -182,7 +182,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return content
 
 
-def survives(content: bytes) -> None:
+def assert_survives(content: bytes) -> None:
     """Samples that the file can hold, or an error that names it; memory follows the file, not its header."""
     outcome: tuple[np.ndarray, int] | str
     tracemalloc.start()
@@ -204,14 +204,14 @@ def survives(content: bytes) -> None:
 @FAST
 @given(content=damaged())
 def test_fuzz(content: bytes) -> None:
-    survives(content)
+    assert_survives(content)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=damaged())
 def test_fuzz_long(content: bytes) -> None:
-    survives(content)
+    assert_survives(content)
 
 
 def digits(speakers: tuple[str, ...] = ("ann", "bob")) -> dict[str, bytes]:

@@ -153,7 +153,7 @@ PICTURES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 20)).f
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(camera=SETTINGS, images=PICTURES, first=st.integers(0, 10**6))
 def test_fuzz_native_equals_reference(camera: EventCamera, images: np.ndarray, first: int) -> None:
     """The same events, sorted, in the recording's time and on the sensor."""
@@ -186,7 +186,7 @@ def test_every_instruction_set_gives_the_same(monkeypatch: pytest.MonkeyPatch) -
         assert np.array_equal(camera.record(IMAGES, backend="native").values, expected.values)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     wrong=st.dictionaries(
         st.sampled_from(["saccade_us", "samples", "threshold", "mismatch", "offset", "refractory_us", "noise", "seed"]),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitspike import data
@@ -22,7 +22,7 @@ from bitspike.data.events import decode_nmnist, encode_nmnist, nmnist, read_nmni
 from bitspike.data.recordings import EVENT, Events
 from bitspike.errors import DataError
 
-FAST = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=300)
 LONG = settings(FAST, max_examples=20_000)
 EVENTS = np.array(
     [(0, 1, 2, True), (70_000, 33, 0, False), (70_000, 0, 33, True), (8_388_607, 5, 6, False)], EVENT
@@ -87,7 +87,7 @@ MEMBERS = {
 }
 
 
-def check_tiny(train: Events, train_labels: Any, test: Events, test_labels: Any) -> None:
+def assert_tiny(train: Events, train_labels: Any, test: Events, test_labels: Any) -> None:
     assert train.values["t"].tolist() == [6, 7, 8, 5]  # by number
     assert train.offsets.tolist() == [0, 2, 3, 4]
     assert train.sensor == (34, 34)
@@ -98,9 +98,9 @@ def check_tiny(train: Events, train_labels: Any, test: Events, test_labels: Any)
 
 
 def test_recordings_in_the_order_of_their_numbers() -> None:
-    check_tiny(*nmnist([("here", dict(MEMBERS))]))
+    assert_tiny(*nmnist([("here", dict(MEMBERS))]))
     train = {name: content for name, content in MEMBERS.items() if name.startswith("Train")}
-    check_tiny(*nmnist([("one", train), ("two", {"Test/1/00001.bin": RAW})]))
+    assert_tiny(*nmnist([("one", train), ("two", {"Test/1/00001.bin": RAW})]))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_load_and_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     hashes = []
     for folder in (place.parent, tmp_path / "unpacked"):
         dataset = data.load("tiny", folder)
-        check_tiny(dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels)
+        assert_tiny(dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels)
         assert dataset.shape == (2, 34, 34)
         assert dataset.note == entry.note
         hashes.append(dataset.hashes)
@@ -153,7 +153,7 @@ def test_full_set_is_two_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for side in ("Train", "Test"):
         zipped(tmp_path / f"{side}.zip", {n: c for n, c in MEMBERS.items() if n.startswith(side)})
     dataset = data.load("nmnist", tmp_path, download=False)
-    check_tiny(dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels)
+    assert_tiny(dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels)
     assert set(dataset.hashes) == {"Train.zip", "Test.zip"}
 
 
@@ -221,7 +221,7 @@ def archives(draw: st.DrawFn) -> tuple[bytes, int]:
     return content, len(members)
 
 
-def survives(tmp_path: Path, content: bytes, n_members: int) -> None:
+def assert_survives(tmp_path: Path, content: bytes, n_members: int) -> None:
     """Reading gives recordings that keep their promises or a `DataError` that names the file; nothing is written."""
     path = tmp_path / "x"
     path.write_bytes(content)
@@ -253,7 +253,7 @@ def survives(tmp_path: Path, content: bytes, n_members: int) -> None:
             assert max(recording["x"].max(), recording["y"].max()) < 34
 
 
-def decodes(content: bytes) -> None:
+def assert_decodes(content: bytes) -> None:
     """A recording that is read says the same bytes again."""
     outcome: np.ndarray | str
     try:
@@ -269,24 +269,24 @@ def decodes(content: bytes) -> None:
 @FAST
 @given(case=archives())
 def test_fuzz_archives(tmp_path: Path, case: tuple[bytes, int]) -> None:
-    survives(tmp_path, *case)
+    assert_survives(tmp_path, *case)
 
 
 @FAST
 @given(content=GOOD | BYTES | st.binary(max_size=40))
 def test_fuzz_recordings(content: bytes) -> None:
-    decodes(content)
+    assert_decodes(content)
 
 
 @pytest.mark.slow
 @LONG
 @given(case=archives())
 def test_fuzz_archives_long(tmp_path: Path, case: tuple[bytes, int]) -> None:
-    survives(tmp_path, *case)
+    assert_survives(tmp_path, *case)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=GOOD | BYTES | st.binary(max_size=40))
 def test_fuzz_recordings_long(content: bytes) -> None:
-    decodes(content)
+    assert_decodes(content)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -15,7 +15,7 @@ from bitspike.data.idx import idx_sha256, read_idx, write_idx
 from bitspike.errors import DataError
 
 DTYPES = ["u1", "i1", "i2", "i4", "f4", "f8"]
-FAST = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=200)
 LONG = settings(FAST, max_examples=20_000)
 VALID = struct.pack(">BBBB3i", 0, 0, 8, 3, 2, 2, 3) + bytes(range(12))
 
@@ -158,7 +158,7 @@ HEADERS = st.builds(
 )  # fmt: skip
 
 
-def survives(path: Path, content: bytes) -> None:
+def assert_survives(path: Path, content: bytes) -> None:
     """Reading gives an array or a DataError that names the file; it holds no more than the file can."""
     path.write_bytes(content)
     outcome: np.ndarray | str
@@ -183,14 +183,14 @@ CONTENTS = mutated(VALID) | HEADERS | HEADERS.map(gzip.compress) | mutated(gzip.
 @FAST
 @given(content=CONTENTS)
 def test_fuzz(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path / "x", content)
+    assert_survives(tmp_path / "x", content)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=CONTENTS)
 def test_fuzz_long(tmp_path: Path, content: bytes) -> None:
-    survives(tmp_path / "x", content)
+    assert_survives(tmp_path / "x", content)
 
 
 @pytest.mark.parametrize(

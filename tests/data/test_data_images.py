@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -20,7 +20,7 @@ SHAPE = (4, 6)
 COLOUR = (*SHAPE, 3)
 PICTURE = np.arange(24, dtype=np.uint8).reshape(SHAPE) * 10
 PAINTING = np.random.default_rng(5).integers(0, 256, COLOUR, np.uint8)
-FAST = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=200)
 LONG = settings(FAST, max_examples=20_000)
 
 
@@ -322,7 +322,7 @@ NPYS = mutated(npy(PICTURE)) | mutated(npy(PICTURE / 255.0)) | CLAIMS | ARRAYS.m
 NPYS |= mutated(npy(PAINTING))
 
 
-def survives(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
+def assert_survives(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
     """Reading gives images of the right shape or a DataError that names the file."""
     outcome: np.ndarray | str
     try:
@@ -340,24 +340,24 @@ def survives(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
 @FAST
 @given(content=PNGS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_png(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)
 
 
 @FAST
 @given(content=NPYS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_npy(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=PNGS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_png_long(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)
 
 
 @pytest.mark.slow
 @LONG
 @given(content=NPYS, shape=st.sampled_from([SHAPE, COLOUR]))
 def test_fuzz_npy_long(tmp_path: Path, content: bytes, shape: tuple[int, ...]) -> None:
-    survives(tmp_path, content, shape)
+    assert_survives(tmp_path, content, shape)

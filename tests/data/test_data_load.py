@@ -76,7 +76,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             thread.join()
 
 
-def check_tiny(dataset: Dataset) -> None:
+def assert_tiny(dataset: Dataset) -> None:
     assert np.array_equal(dataset.train_inputs, TRAIN_IMAGES)
     assert dataset.train_labels.tolist() == [0, 1, 1, 0]
     assert dataset.train_labels.dtype == np.int64
@@ -95,7 +95,7 @@ def test_found_in_folder(
     if by == "environment":
         monkeypatch.setenv("BITSPIKE_DATA", str(tmp_path / "mine"))
     dataset = data.load("tiny", data_dir=tmp_path / "mine" if by == "argument" else None)
-    check_tiny(dataset)
+    assert_tiny(dataset)
     assert dataset.classes == ("a", "b")
     assert (dataset.shape, dataset.n_classes) == ((2, 3), 2)
 
@@ -136,12 +136,12 @@ def test_download_tries_mirrors_in_turn_and_believes_only_the_hash(server: tuple
     write_all(root / "good")
     mirrors = tuple(f"{url}{part}/" for part in ("absent", "wrong", "long", "good"))
     CATALOG["tiny"] = make_entry(mirrors)
-    check_tiny(data.load("tiny"))
+    assert_tiny(data.load("tiny"))
     folder = files.cache() / "tiny-folder"
     assert sorted(os.listdir(folder)) == sorted(f"{name}.gz" for name in NAMES)
     assert all(check.ok for check in data.verify("tiny"))
     CATALOG["tiny"] = make_entry()
-    check_tiny(data.load("tiny"))  # from the cache
+    assert_tiny(data.load("tiny"))  # from the cache
 
 
 def test_download_with_no_good_mirror_leaves_nothing(server: tuple[str, Path]) -> None:
@@ -207,7 +207,7 @@ def test_own_folder(tmp_path: Path, suffix: str) -> None:
     write_all(tmp_path, suffix)
     (tmp_path / "train-notes.txt").write_text("about the images")
     dataset = data.load(f"idx:{tmp_path}")
-    check_tiny(dataset)
+    assert_tiny(dataset)
     assert dataset.classes == ("0", "1")
     (tmp_path / "mapping.txt").write_text("0 65\n1 66\n")
     assert data.load(f"idx:{tmp_path}").classes == ("A", "B")
@@ -276,7 +276,7 @@ def test_own_folder_wants_exactly_one_file_of_each(tmp_path: Path) -> None:
         data.load(f"idx:{tmp_path}")
     write_all(tmp_path)
     write_all(tmp_path, "")
-    check_tiny(data.load(f"idx:{tmp_path}"))
+    assert_tiny(data.load(f"idx:{tmp_path}"))
     data.write_idx(tmp_path / "test-images-idx3-ubyte", TRAIN_IMAGES)
     with pytest.raises(DataError, match="all look like it"):
         data.load(f"idx:{tmp_path}")

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 def test_every_rule_trains_on_another_device_to_the_bits_of_the_cpu():
     command = [sys.executable, HERE / "train_elsewhere.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(": equal, there") == 6
 

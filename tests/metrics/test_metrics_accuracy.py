@@ -5,7 +5,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from bitspike.errors import DataError
-from bitspike.metrics import accuracy, accuracy_tie_optimistic, bootstrap_interval, spike_cost, summarise
+from bitspike.metrics import accuracy, accuracy_interval, accuracy_tie_optimistic, spike_cost, summarise
 from bitspike.metrics.spikes import accuracy_over_time
 from bitspike.prediction import Prediction
 
@@ -103,14 +103,16 @@ def test_accuracy_over_time_ends_at_the_accuracy():
         accuracy_over_time(prediction().decision_time, correct, 7)
 
 
-def test_bootstrap_interval_covers_the_mean_and_repeats():
-    values = (torch.arange(1000) % 10 != 0).float()  # 90 % hits
-    low, high = bootstrap_interval(values, torch.Generator().manual_seed(1))
-    assert low < 0.9 < high
-    # normal approximation: 0.9 +- 1.96 sqrt(0.9 * 0.1 / 1000) = 0.9 +- 0.0186
-    assert (high - low) / 2 == pytest.approx(0.0186, rel=0.15)
-    assert (low, high) == bootstrap_interval(values, torch.Generator().manual_seed(1))
-    assert bootstrap_interval(torch.ones(5), torch.Generator().manual_seed(1)) == (1.0, 1.0)
+def test_accuracy_interval_by_hand():
+    # z = 1.95996: (0.5 + z^2 / 200 +- z sqrt(0.0025 + z^2 / 40000)) / (1 + z^2 / 100)
+    assert accuracy_interval(0.5, 100) == pytest.approx((0.403832, 0.596168), abs=1e-6)
+    assert accuracy_interval(1.0, 4) == pytest.approx((4 / (4 + 1.959964**2), 1.0), abs=1e-6)
+    assert accuracy_interval(0.0, 4, level=0.9) == pytest.approx(
+        (0.0, 1.644854**2 / (4 + 1.644854**2)), abs=1e-6
+    )
+    for share, n, level in ((0.5, 0, 0.95), (1.1, 9, 0.95), (float("nan"), 9, 0.95), (0.5, 9, 1.0)):
+        with pytest.raises(DataError, match="no interval"):
+            accuracy_interval(share, n, level)
 
 
 def test_ties_need_two_classes():

@@ -14,6 +14,7 @@ from bitspike.metrics import (
     EarlyStopping,
     conformal_grid,
     conformal_threshold,
+    coverage_range,
     early_figures,
     early_stopping,
     label_scores,
@@ -97,6 +98,31 @@ def test_coverage_on_simulated_data():
     assert error < 0.02
 
 
+def test_range_of_coverage_by_hand():
+    assert coverage_range(1, 0.5) == pytest.approx((0.025, 0.975))  # Beta(1, 1): uniform
+    assert coverage_range(9, 0.1, 0.9) == pytest.approx((0.05 ** (1 / 9), 0.95 ** (1 / 9)))  # Beta(9, 1): x^9
+    low, high = coverage_range(9, 0.2)  # Beta(8, 2): 9 x^8 - 8 x^9
+    assert [9 * x**8 - 8 * x**9 for x in (low, high)] == pytest.approx([0.025, 0.975])
+    assert coverage_range(9, 0.05) == (1.0, 1.0)  # sets of all classes
+    # 240 samples, alpha = 0.1: Beta(217, 24) of mean 0.9004 and standard deviation 0.01925
+    low, high = coverage_range(240, 0.1, level=0.6827)
+    assert ((low + high) / 2, (high - low) / 2) == pytest.approx((0.9004, 0.01925), abs=3e-4)
+    assert coverage_range(240, 0.1) == pytest.approx((0.85968, 0.93487), abs=1e-5)
+    for alpha, level in ((0.0, 0.95), (1.0, 0.95), (0.1, 0.0), (0.1, 1.0), (0.1, math.nan)):
+        with pytest.raises(UsageError, match="between 0 and 1"):
+            coverage_range(9, alpha, level)
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(20, 0.1), (150, 0.05), (1000, 0.2)])
+def test_coverage_of_single_calibration_sets_lies_in_its_range(n, alpha):
+    """Scores are uniform, so that the coverage of a threshold is the threshold itself."""
+    scores = torch.rand(2000, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    covered = torch.tensor([conformal_threshold(each, alpha) for each in scores])
+    low, high = coverage_range(n, alpha)
+    for outside in (covered < low, covered > high):
+        assert float(outside.double().mean()) == pytest.approx(0.025, abs=4 * math.sqrt(0.025 / 2000))
+
+
 def test_early_stopping_keeps_coverage_and_saves_time():
     generator, alpha, times = torch.Generator().manual_seed(2), 0.1, torch.arange(6) * 10
     found = []
@@ -128,6 +154,7 @@ def test_each_half_of_the_calibration_data_has_its_own_use():
     stop = learned.stop(probabilities[second])
     scores = 1 - probabilities[second, stop, labels[second]].double()
     assert learned.threshold == float(scores.sort().values[8])  # ceil(11 * 0.8) = 9
+    assert learned.n_samples == 10
     for k in range(6):
         scores = 1 - probabilities[first, k, labels[first]].double()
         assert float(learned.preliminary[k]) == float(scores.sort().values[8])

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,7 @@ def test_energy_of_one_operation_by_hand():
     assert energy_uj(Work(1e6, input_macs=1e6), "real") == pytest.approx(3.7 + 0.9 + 5)
     assert energy_uj(Work(1e6, input_macs=1e6), "binary") == pytest.approx(0.1 + 5 / 32)
     assert energy_uj(Work(0, neuron_updates=1e6), "binary") == pytest.approx(3 * 3.7 + 3 * 0.9)
+    assert energy_uj(Work(0, srm_updates=1e6), "binary") == pytest.approx(4 * 3.7 + 6 * 0.9)
 
 
 def test_energy_table_names_every_constant_it_uses():
@@ -53,6 +56,27 @@ def test_energy_table_of_spike_trains_adds_its_parts_up():
     assert total["energy_uj"] == pytest.approx(energy_uj(work, "real"))
     assert rows[4]["operations"] == 10_000  # Loihi multiplies nothing
     assert "3 x float32 multiply" in parts[2]["parts"]
+
+
+@pytest.mark.parametrize(
+    ("work", "weights", "words"),
+    [
+        (
+            Work(9.0),
+            "binary",
+            "Comparisons with thresholds are left out: at most one per synaptic operation, 0.05 pJ",
+        ),
+        (
+            Work(9.0, input_macs=3.0),
+            "real",
+            "Comparisons with thresholds are left out: at most one .*, 0.9 pJ",
+        ),
+        (Work(9.0, srm_updates=3.0), "binary", "The softmax of every step is left out"),
+        (Work(9.0, neuron_updates=3.0), "real", "arithmetic and weight reads only.$"),
+    ],
+)
+def test_energy_table_names_what_it_leaves_out(work, weights, words):
+    assert re.search(words, energy_table(work, weights)["note"])
 
 
 def test_energy_table_without_a_shape_leaves_the_dense_network_out():

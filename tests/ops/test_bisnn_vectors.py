@@ -20,7 +20,7 @@ START = torch.tensor([[0.4, -0.5], [-0.02, 0.1], [0.7, -0.3]], dtype=D)  # (inpu
 READOUT = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 
 
-def close(got: torch.Tensor, wanted: object, tolerance: float = 1e-7) -> None:
+def assert_close(got: torch.Tensor, wanted: object, tolerance: float = 1e-7) -> None:
     torch.testing.assert_close(got, torch.tensor(wanted, dtype=D), atol=tolerance, rtol=0)
 
 
@@ -37,7 +37,7 @@ def test_b1_traces() -> None:
         u = reference.potential(one, state, w, None)
         state = state._replace(s=(u >= 0).to(D))
         rows.append([float(v) for v in (state.p, state.q, state.r, u, state.s)])
-    close(
+    assert_close(
         torch.tensor(rows, dtype=D),
         [
             [0, 1, 0, 0, 1],
@@ -71,13 +71,13 @@ def test_b2_straight_through_sequence() -> None:
         state, out = reference.step(two, state, inputs, latents, target if t else None, update, 0)
         if t:
             p, r, s, loss, row = wanted[t]
-            close(state.p[0], p)
-            close(state.r[0], r)
-            close(reference.potential(two, state, sign, None)[0], potentials[t])
+            assert_close(state.p[0], p)
+            assert_close(state.r[0], r)
+            assert_close(reference.potential(two, state, sign, None)[0], potentials[t])
             assert out.spikes[0].tolist() == s
             assert float(out.losses) == pytest.approx(loss, abs=1e-8)
-            close(latents.weight[:, 0], row)
-            close(latents.weight[:, 1], START[:, 1].tolist())
+            assert_close(latents.weight[:, 0], row)
+            assert_close(latents.weight[:, 1], START[:, 1].tolist())
 
 
 def prescribed() -> tuple[Layer, State]:
@@ -90,15 +90,15 @@ def test_b2b_single_update() -> None:
     update, w = Update(lr=0.1), START.clone()
     sign, factor = reference.sample(w, update, 0)
     u = reference.potential(two, state, sign, None)
-    close(u[0], [0.04641016, -0.44641016])
+    assert_close(u[0], [0.04641016, -0.44641016])
     read = reference.readout(two, (u >= 0).to(D))
-    close(elementary.softmax(read)[0], [0.80442968, 0.19557032])
+    assert_close(elementary.softmax(read)[0], [0.80442968, 0.19557032])
     e = reference.local_error(two, reference.loss(read, Target(torch.tensor([0])))[1], u, u, 0.5)
-    close(e[0], [-0.27657820, 0.27657820])
+    assert_close(e[0], [-0.27657820, 0.27657820])
     g = reference.gradient(two, e, state.p)[0]
-    close(g[:, 0], [-0.12774600, -0.07984125, -0.04790475])
+    assert_close(g[:, 0], [-0.12774600, -0.07984125, -0.04790475])
     reference.move(w, g, factor, 0.0, None, update)
-    close(w.T, [[0.41277460, -0.01201588, 0.70479047], [-0.51277460, 0.09201588, -0.30479047]])
+    assert_close(w.T, [[0.41277460, -0.01201588, 0.70479047], [-0.51277460, 0.09201588, -0.30479047]])
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_b3a_bayes_scalar(
     update = Update("relaxed", lr=eta, rho=rho, tau=tau, stabiliser=stabiliser)  # type: ignore[arg-type]
     latent = torch.tensor([w], dtype=D)
     got, factor = reference.relaxed(latent, torch.tensor([eps], dtype=D), update)
-    close(got, [weight])
-    close(factor, [s], 2e-8 if stabiliser == "additive" else 1e-7)
+    assert_close(got, [weight])
+    assert_close(factor, [s], 2e-8 if stabiliser == "additive" else 1e-7)
     prior = 0.5 * math.log(p0 / (1 - p0))
     reference.move(latent, torch.tensor([g], dtype=D), factor, prior, None, update)
-    close(latent, [after])
+    assert_close(latent, [after])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -157,18 +157,18 @@ def test_b4_bayes_layer() -> None:
     update, w = Update("relaxed", lr=0.1, rho=0.05), START.clone()
     eps = torch.tensor([[0.7, 0.4], [0.2, 0.85], [0.55, 0.1]], dtype=D)
     weight, factor = reference.relaxed(w, eps, update)
-    close(weight.T, [[0.67705103, -0.61264656, 0.66422421], [-0.60609937, 0.74751563, -0.88505132]])
-    close(factor.T, [[0.63297961, 0.62491410, 0.88037080], [0.80443178, 0.44564732, 0.23677784]])
+    assert_close(weight.T, [[0.67705103, -0.61264656, 0.66422421], [-0.60609937, 0.74751563, -0.88505132]])
+    assert_close(factor.T, [[0.63297961, 0.62491410, 0.88037080], [0.80443178, 0.44564732, 0.23677784]])
     u = reference.potential(two, state, weight, None)
-    close(u[0], [-0.04909234, -0.31745152])
+    assert_close(u[0], [-0.04909234, -0.31745152])
     read = reference.readout(two, (u >= 0).to(D))
     assert read.tolist() == [[0, 0]]
     e = reference.local_error(two, reference.loss(read, Target(torch.tensor([0])))[1], u, u, 0.5)
-    close(e[0], [-0.70710678, 0.70710678])
+    assert_close(e[0], [-0.70710678, 0.70710678])
     g = reference.gradient(two, e, state.p)[0]
-    close(g[:, 0], [-0.32659863, -0.20412415, -0.12247449])
+    assert_close(g[:, 0], [-0.32659863, -0.20412415, -0.12247449])
     reference.move(w, g, factor, 0.0, None, update)
-    close(w.T, [[0.41867303, -0.00714399, 0.70728230], [-0.52377263, 0.09040326, -0.30139993]])
+    assert_close(w.T, [[0.41867303, -0.00714399, 0.70728230], [-0.52377263, 0.09040326, -0.30139993]])
 
 
 def test_step_is_autograd_of_its_loss() -> None:
@@ -217,7 +217,7 @@ def test_without_gradient_latents_shrink_to_the_prior() -> None:
     reference.move(
         w, torch.zeros(2, dtype=D), torch.ones(2, dtype=D), 0.5, None, Update("hard", lr=0.1, rho=0.2)
     )
-    close(w, [0.5 + 1.5 * 0.98, 0.5 - 1.5 * 0.98])
+    assert_close(w, [0.5 + 1.5 * 0.98, 0.5 - 1.5 * 0.98])
 
 
 def test_elementary_functions_agree_between_libraries() -> None:

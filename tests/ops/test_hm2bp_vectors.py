@@ -1,5 +1,7 @@
 """The specification's vectors (docs/methods/hm2bp.md, section 13) in float64: reference and autograd function."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -69,6 +71,18 @@ def test_the_cutoff_of_the_closed_form():
     assert float(pairwise.spsp(out, x, ONE, Adjoint("closed"), 4.0)) == pytest.approx(
         0.027730604853, abs=1e-9
     )
+
+
+@pytest.mark.parametrize(("refractory", "as_written"), [(2, True), (1, True), (0, False)])
+def test_the_closed_form_of_a_current_in_step_0(refractory, as_written):
+    neuron, first = Neuron(1.0, 64.0, 8.0, refractory), 10
+    r = reference.adjoint(trains([first, 30], n_steps=40), neuron, Adjoint("closed"), F)[0, 0, 0]
+    expected = 0.0  # section 5.2 with t_g = 0 and resets at 1 and `first` + refractory
+    for t, reset in ((first, 1), (30, first + refractory)):
+        s, n = t - reset, t - refractory
+        m, late = min(s, n), max(n - s, 0)
+        expected += math.exp(-late / 8) / (1 - 8 / 64) * (math.exp(-m / 64) - math.exp(-m / 8))
+    assert (float(r) == pytest.approx(expected, abs=1e-12)) is as_written
 
 
 STEP = {0: 4, 1: 6, 2: 9}
@@ -233,6 +247,19 @@ def test_sample_weights():  # 13.6
         boost.note(batch, torch.tensor([False, True, False, False, False]))
         assert boost.grow()["largest_sample_weight"] == pytest.approx(expected, abs=1e-8)
     assert boost.of(batch).tolist() == pytest.approx([1, 1.03408712, 1, 1, 1], abs=1e-7)
+
+
+def test_a_sample_that_an_epoch_leaves_out_keeps_its_weight():
+    boost, labels, rows = Boost(2), torch.tensor([0, 0, 1, 1]), torch.arange(4)
+    first = Batch(None, labels, rows)
+    assert boost.of(first).tolist() == [1, 1, 1, 1]
+    boost.note(first, torch.tensor([True, False, False, False]))
+    boost.grow()
+    grown = boost.q.clone()
+    assert (grown > 1).tolist() == [True, False, False, False]
+    boost.note(Batch(None, labels[2:], rows[2:]), torch.tensor([True, False]))
+    boost.grow()
+    assert (boost.q > grown).tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize("mode", ["closed", "trace"])

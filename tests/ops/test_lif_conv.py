@@ -9,7 +9,7 @@ from bitspike.ops.lif import reference
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.settings import Adjoint
 from bitspike.ops.lif.signals import Current, Spikes, pack, unpack
-from bitspike.ops.operators import Conv, Pool
+from bitspike.ops.operators import Conv, Dense, Pool
 
 needs_native = pytest.mark.skipif(not native_available(), reason="the native module was not built")
 ISAS = __import__("bitspike._native", fromlist=["x"]).instruction_sets() if native_available() else []
@@ -155,7 +155,18 @@ def _case(op, n_steps=23, batch=3, density=0.2):
     return x, weight, scales[0], scales[1], other
 
 
-def _close(actual, expected):
+@pytest.mark.parametrize(
+    "op",
+    [Dense(3, 4), Conv(5, 6, 2, 3, 3), Conv(7, 4, 1, 2, 3, 2), Conv(3, 3, 2, 1, 5, 1), Pool(5, 7, 2, 2)],
+    ids=str,
+)
+def test_fan_out_counts_the_synapses_of_every_input(op):
+    weight = None if op.weight_shape is None else torch.ones(op.weight_shape)
+    taps = reference.transpose(op, torch.ones(1, op.n_out), weight)[0]
+    assert op.fan_out().tolist() == taps.tolist()
+
+
+def assert_close(actual, expected):
     assert (actual is None) == (expected is None)
     if expected is not None:
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=2e-6 * float(expected.abs().max()))
@@ -202,10 +213,10 @@ def test_backward_equals_the_reference(op, how, isa):
                 continue
             slow = reference.backward(op, x, weight, out, neuron, how, *scales)
             fast = native_conv.backward(op, x, weight, out, neuron, how, *scales, isa)
-            _close(fast[0], slow[0])
-            _close(fast[1], slow[1])
+            assert_close(fast[0], slow[0])
+            assert_close(fast[1], slow[1])
         slow_a = reference.tpsp(op, x, weight, other, neuron, how)
-        _close(native_conv.tpsp(op, x, weight, other, neuron, how, isa), slow_a)
+        assert_close(native_conv.tpsp(op, x, weight, other, neuron, how, isa), slow_a)
 
 
 @needs_native
@@ -264,9 +275,9 @@ def test_constant_current(op, isa):
     scale = by_weight if weight is not None else None
     slow_d, slow_error = reference.backward(op, x, weight, slow.spikes, neuron, how, scale, by_error)
     fast_d, fast_error = native.backward(op, x, weight, slow.spikes, neuron, how, scale, by_error, isa)
-    _close(fast_d, slow_d)
+    assert_close(fast_d, slow_d)
     assert slow_error is fast_error is None
-    _close(
+    assert_close(
         native.tpsp(op, x, weight, other, neuron, how, isa),
         reference.tpsp(op, x, weight, other, neuron, how),
     )

@@ -76,8 +76,9 @@ def test_native_equals_reference(shape, isa):
     torch.testing.assert_close(slow_gradient.float(), fast_gradient, rtol=1e-4, atol=1e-5)
 
     far = torch.rand(fast_margins.shape, generator=torch.Generator().manual_seed(3))
-    wide = fast_margins.masked_fill(far < 0.02, 15 * 0.9).masked_fill(
-        far > 0.9, -100 * 0.9
+    wide = fast_margins.masked_fill(far > 0.9, -100 * 0.9)
+    wide = wide.masked_fill(far < 0.02, 15 * 0.9).masked_fill(
+        far < 0.01, 100 * 0.9
     )  # hazards are capped at 12
     slow_loss, slow_gradient = reference.race_loss(wide.double(), *arguments)
     wide_loss, wide_gradient = native.race_loss(wide, *arguments, isa)
@@ -216,7 +217,7 @@ def test_race_loss_tends_to_the_honest_decision():
     assert float(loss) < 1e-6  # silent: the largest last potential decides
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 70))
 def test_permuting_inputs_with_their_weights_changes_nothing(seed, n_in, n_hidden):
     times, weight, threshold, _, _ = _case((4, n_in, n_hidden, 2, 12, True), seed)

@@ -78,6 +78,20 @@ def test_times_equal_the_reference(
 
 
 @pytest.mark.parametrize("isa", SETS)
+def test_binary_weights_of_zero_count_as_plus_one(isa: str) -> None:
+    case = Case((13, 35, 3), 20, binary=True)
+    for weight in case.weights:
+        weight[::2], weight[1] = 0.0, -0.0
+    times = empty_times(case)
+    case.run(False, times=times, early_stop=False, isa=isa)
+    weights = [weight.double() for weight in case.weights]
+    expected = reference.forward(case.inputs, weights, case.alpha, case.settings)[1:]
+    for ours, theirs in zip(times, expected, strict=True):
+        assert torch.equal(ours.long(), theirs)
+    assert 0 < (expected[0] < 20).sum() < expected[0].numel()
+
+
+@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(("shape", "n_steps"), SHAPES)
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("online", [False, True])

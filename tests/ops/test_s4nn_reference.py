@@ -17,7 +17,7 @@ def f64(values: object) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def expect(actual: torch.Tensor, values: object, **tolerance: float) -> None:
+def assert_equals(actual: torch.Tensor, values: object, **tolerance: float) -> None:
     torch.testing.assert_close(actual, f64(values), **(tolerance or DIGITS))
 
 
@@ -54,8 +54,8 @@ def test_vector_t3_margin_of_gamma_changes_nothing() -> None:
     weights, trace = t3(0, T3)
     assert [times.tolist() for times in trace.times] == [[[0, 3, 6]], [[4, 7]], [[5, 8]]]
     assert trace.targets.tolist() == [[5, 8]]
-    expect(weights[0], [[4, 2, -1], [1, 3, 4]])
-    expect(weights[1], [[5, 1], [2, 3]])
+    assert_equals(weights[0], [[4, 2, -1], [1, 3, 4]])
+    assert_equals(weights[1], [[5, 1], [2, 3]])
 
 
 @pytest.mark.parametrize(
@@ -76,18 +76,18 @@ def test_vector_t3_margin_of_gamma_changes_nothing() -> None:
 def test_vector_t3_update(order: str, delta: tuple[float, float], hidden: list[list[float]]) -> None:
     weights, trace = t3(1, dataclasses.replace(T3, backward_weights=order))
     assert trace.targets.tolist() == [[8, 5]]
-    expect(trace.errors, [[0.15, -0.15]])
-    expect(trace.deltas[1], [[0.70710678, -0.70710678]])
-    expect(trace.deltas[0], [delta])
-    expect(weights[1], [[4.85857864, 1], [2.14142136, 3.14142136]])
-    expect(weights[0], hidden)
+    assert_equals(trace.errors, [[0.15, -0.15]])
+    assert_equals(trace.deltas[1], [[0.70710678, -0.70710678]])
+    assert_equals(trace.deltas[0], [delta])
+    assert_equals(weights[1], [[4.85857864, 1], [2.14142136, 3.14142136]])
+    assert_equals(weights[0], hidden)
 
 
 def test_vector_t3_decay() -> None:
     weights, trace = t3(1, dataclasses.replace(T3, decay=0.01))
-    expect(weights[1], [[4.84886149, 0.998], [2.13713851, 3.13513851]])
-    expect(trace.deltas[0], [[0.65418669, -0.75633311]])
-    expect(weights[0], [[3.86142434, 1.86542434, -0.998], [1.14896409, 3.14496409, 4.14296409]])
+    assert_equals(weights[1], [[4.84886149, 0.998], [2.13713851, 3.13513851]])
+    assert_equals(trace.deltas[0], [[0.65418669, -0.75633311]])
+    assert_equals(weights[0], [[3.86142434, 1.86542434, -0.998], [1.14896409, 3.14496409, 4.14296409]])
 
 
 def test_vector_t3_silent_outputs() -> None:
@@ -95,11 +95,11 @@ def test_vector_t3_silent_outputs() -> None:
     weights, trace = t3(1, silent)
     assert trace.times[2].tolist() == [[20, 20]]
     assert trace.targets.tolist() == [[20, 17]]
-    expect(weights[1], [[5, 1], [2.2, 3.2]])
-    expect(trace.deltas[0], [[-0.56652882, -0.82404192]])
-    expect(weights[0], [[4.11330576, 2.11330576, -1], [1.16480838, 3.16480838, 4.16480838]])
+    assert_equals(weights[1], [[5, 1], [2.2, 3.2]])
+    assert_equals(trace.deltas[0], [[-0.56652882, -0.82404192]])
+    assert_equals(weights[0], [[4.11330576, 2.11330576, -1], [1.16480838, 3.16480838, 4.16480838]])
     weights, _ = t3(1, dataclasses.replace(silent, silent_target="none"))
-    expect(weights[1], [[5, 1], [2, 3]])
+    assert_equals(weights[1], [[5, 1], [2, 3]])
 
 
 @pytest.mark.parametrize(
@@ -151,15 +151,15 @@ def test_vector_t4_binary_step(
     assert torch.equal(same[0], start[0])
     assert torch.equal(same[1], start[1])
     assert scale is not None
-    expect(scale, [2, 1.5])
+    assert_equals(scale, [2, 1.5])
     weights, scale, traces = reference.online(inputs, torch.tensor([0]), start, f64([2, 1.5]), settings)
     assert scale is not None
     assert [times.tolist() for times in traces[0].times[1:]] == [[[2, 10, 10]], [[20, 11]]]
     assert traces[0].targets.tolist() == [goal]
-    expect(weights[1].t(), output)
-    expect(scale, alpha)
-    expect(traces[0].deltas[0], [delta])
-    expect(weights[0].t(), hidden)
+    assert_equals(weights[1].t(), output)
+    assert_equals(scale, alpha)
+    assert_equals(traces[0].deltas[0], [delta])
+    assert_equals(weights[0].t(), hidden)
 
 
 def formula_net() -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -190,7 +190,7 @@ def test_vector_t5_formula_net(
     assert traces[0].times[1].tolist() == [[17, 6, 17, 17, 17, 6]]
     assert traces[0].times[2].tolist() == [[32, 32, 32, 18]]
     assert traces[0].targets.tolist() == [goal]
-    expect(traces[0].deltas[0], [delta])
+    assert_equals(traces[0].deltas[0], [delta])
     assert weights[0].sum().item() == pytest.approx(sums[0], abs=5e-9)
     assert weights[1].sum().item() == pytest.approx(sums[1], abs=5e-9)
 
@@ -240,7 +240,7 @@ def test_vector_t6_thirty_online_steps(
         assert traces[-1].times[2].tolist() == [[32, 10, 11, 11]]
     else:
         assert scale is not None
-        expect(scale, alpha)
+        assert_equals(scale, alpha)
 
 
 def random_net(seed: int) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -62,12 +62,12 @@ def copied(latents: Latents) -> Latents:
     return replace(latents, weight=latents.weight.clone(), bias=bias, moments=both)
 
 
-def same(ours: tuple[State, Out], theirs: tuple[State, Out], mine: Latents, yours: Latents) -> None:
+def assert_same(ours: tuple[State, Out], theirs: tuple[State, Out], mine: Latents, yours: Latents) -> None:
     for a, b in zip((*ours[0], *ours[1], *parts(mine)), (*theirs[0], *theirs[1], *parts(yours)), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
-def run_both(
+def assert_both_alike(
     size: tuple[int, int, int, int],
     latents: Latents,
     layer: Layer,
@@ -89,7 +89,7 @@ def run_both(
         now, key = replace(update, count=t), counter.key(3, t, 0)
         ours = native.step(layer, states[0], x, mine, target, now, key, isa)
         theirs = reference.step(layer, states[1], x, yours, target, now, key)
-        same(ours, theirs, mine, yours)
+        assert_same(ours, theirs, mine, yours)
         states = ours[0], theirs[0]
     return mine
 
@@ -108,11 +108,11 @@ def test_every_kind_and_size(size: tuple[int, int, int, int], kind: str, isa: st
             replace(latents, moments=None),
             replace(plain, moments=(moments(latents.weight), None)),
         ):
-            moved = run_both(size, given, layer, update, isa, is_class)
+            moved = assert_both_alike(size, given, layer, update, isa, is_class)
             assert size == SIZES[0] or not torch.equal(moved.weight, given.weight)
     for box in (0.05, 5.0):  # few errors, most
-        run_both(size, plain, layer, replace(update, rho=0.0, clip=None, box=box), isa)
-        run_both(size, latents, layer, replace(update, box=box), isa)
+        assert_both_alike(size, plain, layer, replace(update, rho=0.0, clip=None, box=box), isa)
+        assert_both_alike(size, latents, layer, replace(update, box=box), isa)
 
 
 # op, pooling window, n_readouts; batch 3
@@ -125,10 +125,7 @@ MAPS = [
 ]
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kind", native.KINDS)
-@pytest.mark.parametrize(("op", "pool", "n_readouts"), MAPS, ids=str)
-def test_convolutions_and_pooling(op: Conv, pool: int, n_readouts: int, kind: str, isa: str) -> None:
+def assert_convolution_alike(op: Conv, pool: int, n_readouts: int, kind: str, isa: str) -> None:
     generator = torch.Generator().manual_seed(1)
     n_out = neurons(op, pool)
     layer = Layer(op, pool, SRMNeuron(), signs(generator, n_out, n_readouts), signs(generator, n_readouts))
@@ -141,16 +138,23 @@ def test_convolutions_and_pooling(op: Conv, pool: int, n_readouts: int, kind: st
     size = (3, op.n_in, n_out, n_readouts)
     for box in (0.1, 1.0):
         update = Update(kind, lr=0.3, rho=0.1, tau=0.7, clip=1.5, box=box)  # type: ignore[arg-type]
-        moved = run_both(size, latents, layer, update, isa, is_class=n_readouts > 1)
+        moved = assert_both_alike(size, latents, layer, update, isa, is_class=n_readouts > 1)
         assert not torch.equal(moved.weight, weight)
-        run_both(size, Latents(weight), layer, replace(update, rho=0.0), isa, is_class=False)
+        assert_both_alike(size, Latents(weight), layer, replace(update, rho=0.0), isa, is_class=False)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", native.KINDS)
+@pytest.mark.parametrize(("op", "pool", "n_readouts"), MAPS, ids=str)
+def test_convolutions_and_pooling(op: Conv, pool: int, n_readouts: int, kind: str, isa: str) -> None:
+    assert_convolution_alike(op, pool, n_readouts, kind, isa)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_convolutions_with_any_number_of_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     try:
-        test_convolutions_and_pooling(*MAPS[1], "relaxed", "best")
+        assert_convolution_alike(*MAPS[1], "relaxed", "best")
     finally:
         torch.set_num_threads(1)
 
@@ -168,7 +172,7 @@ def test_any_number_of_threads(threads: int) -> None:
     layer, latents = make((9, 33, 137, 4))
     torch.set_num_threads(threads)
     try:
-        run_both((9, 33, 137, 4), latents, layer, Update("hard", lr=0.01), "best")
+        assert_both_alike((9, 33, 137, 4), latents, layer, Update("hard", lr=0.01), "best")
     finally:
         torch.set_num_threads(1)
 
@@ -179,7 +183,34 @@ def test_hard_draws_where_latents_saturate(isa: str) -> None:
     latents.weight.mul_(30)
     latents.weight[0, :3] = torch.tensor([-0.0, 0.0, 1e30])
     for kind in ("hard", "straight-through", "relaxed"):
-        run_both((9, 33, 37, 4), latents, layer, Update(kind, lr=0.3), isa)  # type: ignore[arg-type]
+        assert_both_alike((9, 33, 37, 4), latents, layer, Update(kind, lr=0.3), isa)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_factor_of_relaxed_draws_is_bounded(isa: str) -> None:
+    layer, latents = make((9, 33, 37, 4))
+    bounded, free = (
+        assert_both_alike(
+            (9, 33, 37, 4), latents, layer, Update("relaxed", lr=0.3, tau=0.2, s_max=s_max), isa
+        )
+        for s_max in (0.5, 1e3)
+    )
+    assert not torch.equal(bounded.weight, free.weight)
+
+
+@pytest.mark.parametrize("isa", [None, *ISAS])
+def test_the_box_holds_its_upper_edge_and_not_its_lower_one(isa: str | None) -> None:
+    """Without input potentials are the biases; None: the reference."""
+    start = torch.tensor([-0.75, -0.5, -0.25, 0.5, 0.75])
+    layer = Layer(
+        Dense(1, 5), 1, SRMNeuron(), torch.tensor([[1, -1]] * 5).to(torch.int8), torch.zeros(2).to(torch.int8)
+    )
+    latents = Latents(torch.zeros(1, 5), start.clone())
+    state, x = State.zeros(layer.op, 1, latents.weight), torch.zeros(1, 1, dtype=torch.uint8)
+    arguments = layer, state, x, latents, Target(torch.tensor([0])), Update("real", lr=0.1, box=0.5), 1
+    _ = reference.step(*arguments) if isa is None else native.step(*arguments, isa)
+    assert latents.bias is not None
+    assert (latents.bias != start).tolist() == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -194,7 +225,7 @@ def test_traces_that_fade_out_and_latents_that_are_no_number(isa: str) -> None:
     update, target = Update("real", lr=0.1), Target(torch.zeros(9, dtype=torch.int64))
     theirs = reference.step(layer, State(*faint), x, yours, target, update, 1)
     ours = native.step(layer, State(*(part.clone() for part in faint)), x, mine, target, update, 1, isa)
-    same(ours, theirs, mine, yours)
+    assert_same(ours, theirs, mine, yours)
     assert ours[0].s[:, 2].sum() == 0  # a potential that is no number does not spike
     assert 0 < float(ours[0].p.max()) < 1.2e-38
 

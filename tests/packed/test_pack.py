@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitspike.coding import FirstSpike, Pixel, Poisson, time_table
-from bitspike.deploy.pack import pack, snapped, verify
+from bitspike.deploy.pack import difference, pack, snapped, verify
 from bitspike.errors import UsageError
 from bitspike.networks.committee import Committee, Ensemble
 from bitspike.networks.first_spike import FirstSpikeNetwork
@@ -123,6 +124,21 @@ def test_a_packed_binary_network_without_time_decides_as_its_rule(binarise: bool
     np.testing.assert_allclose(
         packed.predict_proba(images), predict(images).probabilities, rtol=1e-4, atol=1e-6
     )
+
+
+def test_the_first_sample_that_differs_is_named_whatever_its_quantity() -> None:
+    decided = pack(bisnn("binary", 3), Named(), "abc", (6, 6)).decide(  # type: ignore[arg-type]
+        random_images(np.random.default_rng(0), 5, 36)
+    )
+    labels, n_synops = decided.labels.copy(), decided.n_synops.copy()
+    labels[3] += 1
+    n_synops[1] += 1
+    assert difference(decided, decided, "a and b") is None
+    other = dataclasses.replace(decided, labels=labels, n_synops=n_synops)
+    said = difference(decided, other, "a and b")
+    assert said == f"sample 1, n_synops: a and b give {decided.n_synops[1]} and {n_synops[1]}"
+    skipped = difference(decided, other, "a and b", frozenset({"n_synops"}))
+    assert skipped == f"sample 3, labels: a and b give {decided.labels[3]} and {labels[3]}"
 
 
 def bisnn(kind: str, n_classes: int, seed: int = 1, bias: bool = True) -> SRMNetwork:

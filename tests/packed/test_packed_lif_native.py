@@ -70,7 +70,7 @@ def test_every_layer_of_the_cases_above_fires() -> None:
             assert 0 < np.mean(layer) < 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_network(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))

@@ -74,7 +74,7 @@ def test_layers_of_the_cases_above_spike_and_pause() -> None:
             assert 0 < train[:, 5:].mean() < 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_random_networks(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))

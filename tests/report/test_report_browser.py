@@ -25,7 +25,7 @@ def test_the_page_renders(tmp_path, width):
             CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={width},4000",
             f"--screenshot={picture}", page.as_uri(),
         ],
-        check=True, capture_output=True, timeout=120,
+        check=True, capture_output=True,
     )  # fmt: skip
     with Image.open(picture) as image:
         pixels = np.asarray(image.convert("RGB"))

@@ -56,7 +56,7 @@ def test_names_fall_back_to_numbers(tmp_path):
     run = read_record(with_classes(write_run(tmp_path / "a"), ["one"]))
     assert [run.class_name(0), run.class_name(3)] == ["one", "3"]
     assert run.named
-    for number, classes in enumerate(([], None, "nine", [" ", ""])):
+    for number, classes in enumerate(([], [" ", ""])):
         run = read_record(with_classes(write_run(tmp_path / f"b{number}", full=False), classes))
         assert run.class_name(1) == "1"
     run = read_record(write_run(tmp_path / "c", full=False))

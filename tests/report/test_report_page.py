@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from bitspike.errors import DataError
 from bitspike.report import write_report
+from bitspike.report.cost import in_bytes
 from bitspike.report.headline import headline
 from bitspike.report.page import flatten
 from bitspike.report.record import read_record
@@ -83,6 +84,28 @@ def test_headline_shows_the_figures_of_the_evaluation(tmp_path):
     assert "of 64 steps" in cards["Decision time"]["note"]
 
 
+@pytest.mark.parametrize(
+    ("energy_uj", "shown"), [(0.04213, "42.1 nJ"), (0.09, "90 nJ"), (0.1, "0.1 µJ"), (4.213, "4.21 µJ")]
+)
+def test_energies_have_the_unit_that_suits_them(tmp_path, energy_uj, shown):
+    folder = write_run(tmp_path / "run")
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    write_json(folder / "evaluation.json", evaluation | {"energy_uj": energy_uj})
+    assert shown in {card["value"] for card in headline(read_record(folder))}
+
+
+def test_sizes_are_in_powers_of_a_thousand():
+    sizes = {
+        999: "999 bytes",
+        1000: "1.0 kB",
+        1024: "1.0 kB",
+        250_000: "250.0 kB",
+        3_200_000: "3.2 MB",
+        5e9: "5000.0 MB",
+    }
+    assert {count: in_bytes(count) for count in sizes} == sizes
+
+
 def test_only_the_required_files_still_give_a_page(tmp_path):
     text, structure = page(write_run(tmp_path / "run", full=False))
     assert structure.sections == {"record"}
@@ -116,6 +139,38 @@ def test_each_optional_figure_and_array_may_be_missing(tmp_path):
     for name in arrays:
         save_file({k: v for k, v in arrays.items() if k != name}, folder / "evaluation.safetensors")
         assert page(folder)[1].open == []
+
+
+def test_conformal_sets_show_the_range_of_one_model(tmp_path):
+    folder = write_run(tmp_path / "run")
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    sets = {"coverage": 0.9125, "mean_set_size": 1.1, "singletons": 0.9, "empty": 0.0}
+    row = {**sets, "coverage_range": [0.85968, 0.93487]}
+    early = {**row, "coverage_range": [0.84, 0.95], "decision_time": 9.0}
+    found = {
+        "conformal_samples": 240,
+        "conformal": {"0.1": row},
+        "conformal_early": {"0.1": {"early": early, "full": early}},
+    }
+    write_json(folder / "evaluation.json", evaluation | {"uncertainty": found})
+    text, _ = page(folder)
+    assert "each calibrated on 240 images like this one" in text
+    assert text.count('<td class="n">86.0 to 93.5%</td>') == 1
+    assert text.count('<td class="n">84.0 to 95.0%</td>') == 2
+    assert "on average over calibration sets:" in text
+    older = {"conformal": {"0.1": sets}}
+    write_json(folder / "evaluation.json", evaluation | {"uncertainty": older})
+    text, _ = page(folder)
+    assert "on average over calibration sets. Where" in text
+    assert "Range of coverage" not in text
+
+
+def test_the_interval_of_the_accuracy_is_that_of_its_test_set(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_json(folder / "evaluation.json", {"accuracy": 0.5, "n": 100})
+    assert headline(read_record(folder))[0]["note"] == "95 % interval 40.38% to 59.62%"  # Wilson's
+    write_json(folder / "evaluation.json", {"accuracy": 0.5})
+    assert headline(read_record(folder))[0]["note"] == ""
 
 
 def test_bnn_has_no_sections_about_spikes(tmp_path):
@@ -173,7 +228,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
         with pytest.raises(DataError, match=f"{name} is not JSON"):
             write_report(folder)
         (folder / name).write_text("[]")
-        with pytest.raises(DataError, match="expected one JSON object"):
+        with pytest.raises(DataError, match=f"{name}: it is .*expected a JSON object"):
             write_report(folder)
         (folder / name).unlink()
         with pytest.raises(DataError, match=f"{name} is missing"):

@@ -34,6 +34,18 @@ def test_runs_that_differ_in_seed_share_a_row(tmp_path):
     assert row["published (%)"] == "–"
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "n", "interval"),
+    [(0.5, 100, "40.4 to 59.6"), (0.9, 10_000, "89.4 to 90.6"), (1.0, 20, "83.9 to 100.0")],
+)
+def test_the_interval_of_an_accuracy_is_wilsons(tmp_path, accuracy, n, interval):
+    folder = with_accuracy(tmp_path / "run", experiment(), accuracy)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    write_json(folder / "evaluation.json", evaluation | {"n": n})
+    (row,) = cells(results_table([folder]))
+    assert row["95 % interval"] == interval
+
+
 def test_runs_that_differ_in_a_setting_do_not(tmp_path):
     longer = experiment(training={"kind": "Training", "epochs": 8})
     table = results_table([write_run(tmp_path / "a"), write_run(tmp_path / "b", longer)])

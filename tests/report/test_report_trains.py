@@ -17,7 +17,7 @@ from bitspike.experiment import Experiment
 from bitspike.networks.lif import LIFNetwork
 from bitspike.networks.trains import SHOWN
 from bitspike.ops.operators import Dense
-from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.operations import Operations, products, updates
 from bitspike.report import write_report
 from bitspike.report.headline import headline
 from bitspike.report.record import read_record
@@ -152,9 +152,10 @@ def _chosen(labels: np.ndarray) -> list[int]:
 
 def test_work_of_direct_input_counts_products_once_and_updates_per_step():
     dark = np.array([[0, 255, 3], [0, 0, 0]], np.uint8)
-    work = of_window((Dense(3, 5), Dense(5, 2)), 50, dark)
-    assert work == Operations(input_macs=5.0, neuron_updates=350.0)
-    assert of_window((Dense(3, 5),), 50) == Operations(input_macs=0.0, neuron_updates=250.0)
+    assert products(Dense(3, 5), dark) == 5.0
+    assert updates((Dense(3, 5), Dense(5, 2)), 50) == 350.0
+    both = Operations(1.0, 2.0, 3.0) + Operations(10.0, 20.0, 30.0).times(2)
+    assert both == Operations(21.0, 42.0, 63.0)
 
 
 def test_synops_and_headline_of_direct_input(tmp_path):

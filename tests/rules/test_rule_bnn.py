@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from bitspike.contracts import Batch, Progress, Task
 from bitspike.data.digits import digits
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
+from bitspike.metrics import summarise
 from bitspike.networks.heaviside import HeavisideNetwork
+from bitspike.packed.operations import Operations
 from bitspike.recipes.bnn import bnn_digits
 from bitspike.rules.bnn import BNN, BNNLearner
 from bitspike.settings import IF, Optimizer, Weights
@@ -92,6 +94,27 @@ def test_integers_decide_as_the_network_does(binarise: bool, hidden: tuple[int, 
     assert not decided.silent.any()
     assert (decided.decision_time == Pixel.n_steps).all()
     assert decided.probabilities.sum(1).numpy() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("binarise", "products", "picojoule"),
+    [
+        # 4 and 1 lit of 2 images, 7 units each; int32 add, or int16 add where black and white spike, + 1 bit
+        (False, 7 * (4 + 1) / 2, 0.1 + 5 / 32),
+        (True, 0.0, 0.05 + 5 / 32),
+    ],
+)
+def test_grey_levels_are_charged_as_such(binarise: bool, products: float, picojoule: float) -> None:
+    network, _ = build(small(BNN(binarise=binarise)), n_inputs=5)
+    with torch.no_grad():
+        network.thetas[0].fill_(1e3)  # no hidden unit is 1
+    images = torch.tensor([[0, 200, 255, 130, 128], [0, 0, 0, 255, 0]], dtype=torch.float32)
+    work, decided = network.work(images), network.decide(images)
+    assert work == Operations(input_macs=products)
+    found = summarise(decided, torch.tensor([0, 1]), 1, "binary", **asdict(work))
+    assert found.get("input_macs", 0.0) == products
+    assert found["synops"] == 17.5
+    assert found["energy_uj"] == pytest.approx(17.5 * picojoule * 1e-6)
 
 
 def test_threshold_is_strict() -> None:

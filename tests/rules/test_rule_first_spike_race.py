@@ -62,10 +62,17 @@ def test_calibrated_networks_decide_alike_on_every_back_end(recipe, max_silent):
 
 def test_the_operating_point_obeys_the_limit_of_silence():
     points = [Operating(-1.0, 0.8, 0.0, 1.0), Operating(0.0, 0.9, 0.04, 2.0), Operating(1.0, 0.95, 0.2, 3.0)]
-    assert best_operating(points, 0.05) == points[1]
+    assert best_operating(points, 0.05) == best_operating(points, 0.04) == points[1]
     assert best_operating(points, 0.5) == points[2]
     assert best_operating(points[2:], 0.05) == points[2]  # none qualifies: the least silent
     assert best_operating([points[1], Operating(2.0, 0.9, 0.01, 1.5)], 0.05).decision_time == 1.5
+
+
+def test_thresholds_stay_at_zero_or_above():
+    """Steps so large that some would fall far below."""
+    large = replace(bs4nn_digits.optimizer, lr_threshold=40.0, lr_output_threshold=40.0)
+    model, _ = _trained(replace(bs4nn_digits, network=IF((24,)), optimizer=large), 2)
+    assert [float(threshold.detach().min()) for threshold in model.thresholds] == [0, 0]
 
 
 def test_refusals():

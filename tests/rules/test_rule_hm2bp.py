@@ -12,7 +12,7 @@ from bitspike.data import load, split
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment
 from bitspike.ops.lif import reference
-from bitspike.ops.lif.function import layer
+from bitspike.ops.lif.function import inject, layer
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.signals import pack, unpack
@@ -64,13 +64,54 @@ def built(experiment, digits, seed=0):
         ({"network": IF((60,))}, "set network to LIF"),
         ({"coding": FirstSpike(16)}, "takes codings Direct, Poisson, EventBins, Cochlea"),
         ({"rule": HM2BP(desired=60.0)}, "at most 39 times"),
+        ({"rule": HM2BP(desired=15.0, spsp="closed")}, "set rule.spsp to trace, or network.refractory"),
         ({"rule": HM2BP(desired=15.0, cutoff=4.0)}, "spsp closed"),
-        ({"rule": HM2BP(desired=15.0, cutoff=4.0, spsp="closed"), "backend": "auto"}, "slow reference only"),
+        (
+            {
+                "rule": HM2BP(desired=15.0, cutoff=4.0, spsp="closed"),
+                "coding": Poisson(40),
+                "backend": "auto",
+            },
+            "slow reference only",
+        ),
     ],
 )
 def test_refused_combinations(change, words):
     with pytest.raises(UsageError, match=words):
         replace(SMALL, **change)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "desired", "refractory", "spikes"),
+    [
+        (60, 14.0, 2, [4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56]),  # vector 13.4
+        (12, 6.0, 2, [3, 6, 9]),  # every 2 steps would be closer than any neuron fires
+        (12, 6.0, 0, [2, 4, 6, 8, 10]),
+        (12, 30.0, 0, [*range(1, 12)]),
+        (12, 1.0, 2, [11]),  # I = T would be beyond the window
+        (3, 1.0, 5, [2]),
+    ],
+)
+def test_an_injected_train_is_one_that_a_neuron_can_fire(n_steps, desired, refractory, spikes, digits):
+    experiment = replace(
+        SMALL, coding=Direct(n_steps, 1.8), network=replace(EAGER, refractory=refractory),
+        rule=HM2BP(desired=desired, margin=30.0),
+    )  # fmt: skip
+    model, learner, inputs, labels, generator = built(experiment, digits)
+    given = []
+
+    def noted(signal, rule, macro, generator):
+        given.append(macro)
+        return model(signal, rule, macro, generator)
+
+    learner.model = noted
+    learner.step(Batch(inputs[:1], labels[:1]), Progress(), generator)
+    silent = pack(torch.zeros((1, n_steps, 10), dtype=torch.bool))
+    train, counts = inject(silent, torch.zeros(1, 10), given[0])
+    assert unpack(train, torch.bool)[0, :, labels[0]].nonzero().flatten().tolist() == spikes
+    assert counts.sum() == counts[0, labels[0]] == len(spikes)
+    quiet = replace(experiment, rule=replace(experiment.rule, inject=False))
+    assert quiet.rule.injected_every(n_steps, refractory) is None
 
 
 @pytest.mark.parametrize(
@@ -198,6 +239,7 @@ def test_the_gradient_points_where_finite_differences_do(ratio):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"desired": 0.99}, "rule.desired is 0.99; it must be a number, 1 or more"),
         ({"undesired": 35.0}, "undesired < desired"),
         ({"margin": -1.0}, "margin is -1.0; it must be a number, 0 or more"),
         ({"silent_ratio": 2.0}, "silent_ratio is 2.0; it must be a number, 0 or more and at most 1"),
@@ -245,6 +287,19 @@ def test_silent_neurons_pass_on_a_share():
     assert (o == 0).any()
     assert not torch.equal(whole, none)
     torch.testing.assert_close(half, (whole + none) / 2)
+
+
+def test_an_error_as_large_as_the_margin_does_not_count(digits):
+    """Without weights nothing fires: the label's neuron lacks 15 spikes, the others none."""
+    for margin, loss in ((15.0, 0.0), (14.5, 0.5 * 15**2)):
+        model, learner, inputs, labels, generator = built(
+            replace(SMALL, rule=HM2BP(desired=15.0, margin=margin, undesired=0.0)), digits
+        )
+        with torch.no_grad():
+            for latent in model.latents:
+                latent.zero_()
+        report = learner.step(Batch(inputs[:8], labels[:8], torch.arange(8)), Progress(), generator)
+        assert report.loss == 8 * loss
 
 
 def test_a_clipped_gradient_moves_plain_steps_by_its_norm(digits):

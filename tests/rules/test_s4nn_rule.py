@@ -144,6 +144,21 @@ def test_layers_start_at_their_own_alpha(kind: str, starts: tuple[float, float])
         torch.testing.assert_close(threshold, torch.full_like(threshold, first))
 
 
+@pytest.mark.parametrize(("seen", "fired", "quota"), [(90, (44, 45, 46), 45), (91, (45, 46, 47), 46)])
+def test_a_neuron_that_fires_just_often_enough_stays(
+    seen: int, fired: tuple[int, int, int], quota: int
+) -> None:
+    """Half of 90 is 45, half of 91 is 45.5: the first of three neurons fires too seldom."""
+    model, learner, _, generator = start(experiment(dead_share=0.5))
+    learner.seen.fill_(seen)
+    learner.fired.fill_(seen)
+    learner.fired[:3] = torch.tensor(fired)
+    before = model.latents[0].detach().clone()
+    assert learner.end_epoch(generator)["dead_neurons_redrawn"] == 1
+    assert (model.latents[0] != before).any(0).tolist() == [True] + 17 * [False]
+    assert int(learner.quota) == quota
+
+
 def test_binary_thresholds_follow_alpha() -> None:
     what = experiment("binary", online=True)
     model, learner, batch, generator = start(what)

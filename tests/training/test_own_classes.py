@@ -230,7 +230,7 @@ def test_a_learner_is_told_which_samples_it_sees(
 
     monkeypatch.setattr(own.PerceptronLearner, "step", watched)
     train(own.recipe, tmp_path / "run", progress=False)
-    n = RunFolder(tmp_path / "run").read_json("manifest.json")["data"]["train"]
+    n = RunFolder(tmp_path / "run").manifest()["data"]["train"]
     assert torch.equal(torch.cat(rows).sort().values, torch.arange(n).repeat_interleave(3))
 
 
@@ -238,7 +238,7 @@ def test_another_process_needs_the_module_by_name(own: Any, tmp_path: Path) -> N
     result = train(own.recipe, tmp_path / "run", progress=False)
     environment = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
     command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "run")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     *refused, loaded, accuracy = done.stdout.splitlines()
     assert len(refused) == 3

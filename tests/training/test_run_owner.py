@@ -46,3 +46,16 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(BackendError):
         train(replace(SHORT, device="cuda:7"), progress=False)
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_finished_run_is_only_read(tmp_path, monkeypatch):
+    result = train(SHORT, tmp_path / "run", progress=False)
+    before = {path.name: path.read_bytes() for path in result.folder.iterdir()}
+
+    def read_only(*arguments, **named):
+        raise OSError(30, "Read-only file system")
+
+    for call in ("os.replace", "os.fsync"):
+        monkeypatch.setattr(call, read_only)
+    assert resume(result.folder, progress=False).evaluation == result.evaluation
+    assert {path.name: path.read_bytes() for path in result.folder.iterdir()} == before

@@ -180,7 +180,7 @@ def test_the_cpu_by_name_and_by_choice_gives_the_same_bits(tmp_path: Path) -> No
             files.append(
                 [(folder / f"{name}.safetensors").read_bytes() for name in ("checkpoint", "evaluation")]
             )
-            assert RunFolder(folder).read_json("manifest.json")["device"] == "cpu"
+            assert RunFolder(folder).manifest()["device"] == "cpu"
             assert RunFolder(folder).experiment().device == device
     assert files[0] == files[-1]
 

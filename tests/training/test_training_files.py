@@ -306,3 +306,11 @@ def test_default_paths_are_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert path.name.startswith("bnn-digits-")
         seen.add(path)
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "below/it", "/tmp", ".hidden", ".."])
+def test_a_name_does_not_lead_out_of_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="use no separators"):
+        default_path(name)
+    assert not list(tmp_path.iterdir())

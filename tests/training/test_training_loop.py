@@ -40,13 +40,27 @@ from small_runs import interrupted, results, small, timeless
 
 FEW = Data(validation=0.7)
 SOURCE = Path(errors.__file__).parents[1]
+# A run that waits after an epoch for its end, however late that comes.
+WAIT = """
+import signal, sys
+from bitspike.training import RunFolder
+write = RunFolder.append_metrics
+def append_metrics(folder, figures):
+    write(folder, figures)
+    while figures["epoch"] == int(sys.argv[1]):
+        signal.pause()
+RunFolder.append_metrics = append_metrics
+"""
 TRAIN = """
-import sys
 from pathlib import Path
 from bitspike import codec
 from bitspike.training import train
-experiment, folder = sys.argv[1:]
+experiment, folder = sys.argv[2:]
 train(codec.from_json(Path(experiment).read_text()), folder)
+"""
+RESUME = """
+from bitspike.cli import main
+sys.exit(main(["train", "--resume", *sys.argv[2:]]))
 """
 
 
@@ -66,7 +80,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert all(line["images_per_second"] > 0 and len(line["firing"]) == 1 for line in lines)
     assert lines[-1]["loss"] < lines[0]["loss"]
 
-    manifest = folder.read_json("manifest.json")
+    manifest = folder.manifest()
     assert manifest["data"]["train"] + manifest["data"]["validation"] + manifest["data"]["test"] == 1797
     assert len(manifest["data"]["sha256"]) == 4
     assert manifest["seed"] == 1
@@ -171,7 +185,7 @@ def test_resumed_runs_end_in_the_same_bits(
     assert timeless(RunFolder(tmp_path / "cut").metrics()) == timeless(
         RunFolder(tmp_path / "whole").metrics()
     )
-    assert RunFolder(tmp_path / "cut").read_json("manifest.json")["resumed"][0]["after_epoch"] == when
+    assert RunFolder(tmp_path / "cut").manifest()["resumed"][0]["after_epoch"] == when
 
 
 def start(*command: str) -> subprocess.Popen[bytes]:
@@ -182,10 +196,8 @@ def start(*command: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, process.stderr and process.stderr.read().decode()
-        assert time.monotonic() < end
         time.sleep(0.005)
 
 
@@ -198,21 +210,21 @@ def test_killed_interrupted_and_resumed_ends_in_the_same_bits(
     asked.write_text(codec.to_json(experiment))
     train(experiment, tmp_path / "whole", progress=False)
     folder = tmp_path / "killed"
-    process = start("-c", TRAIN, str(asked), str(folder))
+    process = start("-c", WAIT + TRAIN, "5", str(asked), str(folder))
     wait_for((folder / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert 1 <= len(RunFolder(folder).metrics()) < 30
+    assert 1 <= len(RunFolder(folder).metrics()) <= 5
 
-    process = start("-m", "bitspike", "train", "--resume", str(folder))
+    process = start("-c", WAIT + RESUME, "20", str(folder))
     lines = len(RunFolder(folder).metrics())
     wait_for(lambda: len(RunFolder(folder).metrics()) > lines + 2, process)
     process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=60)[1].decode()
+    err = process.communicate()[1].decode()
     assert process.returncode == 130, err
     assert f"go on with: bitspike train --resume {folder}" in err.replace("\n", "")
     assert "Traceback" not in err
-    assert lines <= load_checkpoint(RunFolder(folder).checkpoint).epoch < 30
+    assert lines <= load_checkpoint(RunFolder(folder).checkpoint).epoch <= 20
     with pytest.raises(DataError, match="resume it first"):
         load_model(folder)
     capsys.readouterr()
@@ -264,7 +276,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
         train(small(), progress=False, resume=True)
     with pytest.raises(DataError, match="holds no run"):
         resume(tmp_path, progress=False)
-    manifest = RunFolder(folder).read_json("manifest.json")
+    manifest = RunFolder(folder).manifest()
     manifest["data"]["sha256"]["train_inputs"] = "0" * 64
     RunFolder(folder).write_json("manifest.json", manifest)
     with pytest.raises(DataError, match="not those"):
@@ -313,7 +325,7 @@ def test_step_sizes_follow_the_schedule(tmp_path: Path, monkeypatch: pytest.Monk
     )
     train(small(optimizer=settings), tmp_path / "run", progress=False)
     total = len(seen)
-    assert total == 3 * -(-RunFolder(tmp_path / "run").read_json("manifest.json")["data"]["train"] // 50)
+    assert total == 3 * -(-RunFolder(tmp_path / "run").manifest()["data"]["train"] // 50)
     assert seen[0] == (0.1, 0.2, 0.4)
     for index, rates in enumerate(seen):
         assert rates == pytest.approx([rate * 0.25 ** (index / total) for rate in (0.1, 0.2, 0.4)])
@@ -342,12 +354,32 @@ def test_each_epoch_sees_every_image_once_in_a_new_order(
     assert rows[0] == sorted(map(tuple, wanted.tolist()))
 
 
+def test_each_epoch_has_noise_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where images come in one order, the second epoch changes them otherwise, and draws other numbers."""
+    seen: list[tuple[torch.Tensor, ...]] = []
+    step = BNNLearner.step
+
+    def watched(self: BNNLearner, batch: Batch, progress: Progress, noise: torch.Generator) -> Any:
+        seen.append((batch.labels, batch.inputs, noise.get_state()))
+        return step(self, batch, progress, noise)
+
+    monkeypatch.setattr(BNNLearner, "step", watched)
+    training = Training(epochs=2, batch_size=300, shuffle="none")
+    train(small(augment=Augment(shift=1), training=training), tmp_path / "run", progress=False)
+    epochs = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    for (labels, images, noise), (same_labels, others, more) in zip(*epochs, strict=True):
+        assert torch.equal(labels, same_labels)
+        assert not torch.equal(images, others)
+        assert not torch.equal(noise, more)
+
+
 def test_generators_differ_by_purpose_epoch_and_process() -> None:
     keys = [
         (1, "shuffle", 1, 0),
         (1, "augment", 1, 0),
         (1, "shuffle", 2, 0),
         (2, "shuffle", 1, 0),
+        (1, "rule", 1, 0),
         (1, "rule", 1, 1),
     ]
     draws = {torch.rand((), generator=generator(*key)).item() for key in keys}  # type: ignore[arg-type]
@@ -386,3 +418,14 @@ def test_unknown_data_leaves_no_run_behind_that_blocks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown"):
         train(small(data=Data("nothing")), tmp_path / "run", progress=False)
     train(small(), tmp_path / "run", progress=False)
+
+
+def test_weights_that_are_no_numbers_end_the_run(tmp_path: Path) -> None:
+    """Binary weights hide it: the sign of NaN is a weight, and the loss stays finite."""
+    steps = replace(small().optimizer, lr=1e300)
+    unbounded = replace(small().weights, clip=None)
+    with pytest.raises(
+        BitspikeError, match=r"latents\.0 became NaN or infinite in epoch 1; take smaller steps"
+    ):
+        train(small(optimizer=steps, weights=unbounded), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()

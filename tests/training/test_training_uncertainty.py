@@ -19,6 +19,7 @@ from bitspike.contracts import Batch
 from bitspike.data import load
 from bitspike.experiment import Experiment, Training
 from bitspike.metrics import entropy
+from bitspike.metrics.conformal import coverage_range
 from bitspike.metrics.uncertainty import conformal_figures, decision_figures, ood_figures
 from bitspike.networks.base import LayerFacts, Network
 from bitspike.packed.base import Packed
@@ -29,6 +30,7 @@ from bitspike.rules.hm2bp import HM2BP
 from bitspike.settings import IF, LIF, Optimizer, Weights
 from bitspike.training import train
 from bitspike.training.encode import encode
+from bitspike.training.score import score_of
 from bitspike.training.uncertainty import Judged, measure
 
 
@@ -121,19 +123,25 @@ def test_figures_of_a_known_network() -> None:
         assert set(figures) == {"entropy", "max_probability", "fpr95", "mutual_information"}
         assert figures["entropy"] > 0.9
         assert figures["mutual_information"] > 0.6
+    assert found["conformal_samples"] == 999
     for alpha, figures in found["conformal"].items():
+        assert figures["coverage_range"] == list(coverage_range(999, float(alpha)))
         assert figures["coverage"] == pytest.approx(1 - float(alpha), abs=4 * math.sqrt(float(alpha) / 900))
         early = found["conformal_early"][alpha]
         assert set(early) == {"early", "full"}
+        assert early["full"]["coverage_range"] == figures["coverage_range"]
+        assert early["early"]["coverage_range"] == list(coverage_range(500, float(alpha)))  # the second half
         assert early["early"]["coverage"] == pytest.approx(
             1 - float(alpha), abs=5 * math.sqrt(float(alpha) / 500)
         )
         assert early["early"]["decision_time"] <= early["full"]["decision_time"] == 9
+        share = 1 - float(alpha)
+        assert early["full"]["coverage"] == pytest.approx(share, abs=4 * math.sqrt(float(alpha) / 900))
     assert found["conformal_early"]["0.1"]["early"]["decision_time"] < 8
     # decisions were made at temperature 2, the data are of temperature near 1
     scaled, before = (
         found["temperature"],
-        decision_figures(predicted(potentials, 2.0), labels, torch.Generator()),
+        decision_figures(predicted(potentials, 2.0), labels),
     )
     assert scaled["temperature"] < 0.8
     assert scaled["ece"] < before["ece_mass"] / 2
@@ -147,12 +155,13 @@ def test_nothing_that_the_run_does_not_have_is_measured() -> None:
         found = measure(Fake(), lambda x: x, test, None, 10, torch.Generator())
         assert set(found) == {"ece_interval", "ece_mass", "ece_mass_interval", "aurc", "eaurc"}
     found = measure(Fake(), lambda x: x, test, Batch(*made_up(9, 4)), 10, torch.Generator())
-    assert set(found) - {"conformal", "conformal_thresholds", "temperature"} == {
+    assert set(found) - {"conformal", "conformal_samples", "conformal_thresholds", "temperature"} == {
         "ece_interval", "ece_mass", "ece_mass_interval", "aurc", "eaurc",
     }  # fmt: skip
     # 9 samples support 90 %, not 99 %
     assert [alpha for alpha, _ in found["conformal_thresholds"]] == [0.1, 0.2]
     assert found["conformal"]["0.01"]["mean_set_size"] == 3
+    assert found["conformal"]["0.01"]["coverage_range"] == [1.0, 1.0]
 
 
 def test_ood_figures_equal_scikit_learn() -> None:
@@ -192,7 +201,9 @@ def test_a_run_of_every_kind_says_how_sure_it_is(name: str, tmp_path: Path) -> N
     assert ("conformal_early" in found) == (name != "bnn")
     arrays = load_file(result.folder / "evaluation.safetensors")
     thresholds = [tuple(pair) for pair in found["conformal_thresholds"]]
-    assert found["conformal"] == conformal_figures(arrays["probabilities"], arrays["labels"], thresholds)
+    assert found["conformal"] == conformal_figures(
+        arrays["probabilities"], arrays["labels"], thresholds, found["conformal_samples"]
+    )
     assert 0.8 <= found["conformal"]["0.1"]["coverage"] <= 0.98
     assert found["conformal"]["0.01"]["coverage"] >= 0.95
     # a network of a few epochs need not be surer of digits than of noise, but the figure must be its own
@@ -207,3 +218,13 @@ def test_a_run_of_every_kind_says_how_sure_it_is(name: str, tmp_path: Path) -> N
     assert found["temperature"]["nll"] == pytest.approx(result.evaluation["nll"], rel=1e-4)
     for early in found.get("conformal_early", {}).values():
         assert early["early"]["decision_time"] <= early["full"]["decision_time"]
+
+
+def test_a_regression_scores_higher_the_smaller_its_error() -> None:
+    values, targets = torch.tensor([[0.25], [0.75]]), torch.tensor([0.25, 0.5], dtype=torch.float64)
+    rmse = math.sqrt(0.25**2 / 2)
+    assert score_of(predicted(values, 1.0), targets) == (
+        pytest.approx(-rmse),
+        {"validation_rmse": pytest.approx(rmse)},
+    )
+    assert score_of(predicted(values, 1.0), values[:, 0].double())[0] == 0

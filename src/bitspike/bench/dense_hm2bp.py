@@ -5,8 +5,6 @@ The same algorithm as `rules.hm2bp` with its default settings, for one hidden la
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -64,8 +62,8 @@ def gradients(
     targets = torch.full_like(out_counts, rule.undesired).scatter_(1, labels[:, None], rule.desired)
     error = out_counts - targets
     delta = torch.where(error.abs() > rule.margin, error, 0) / (n * last.threshold)
-    if rule.inject:  # a silent target gets a regular train
-        interval = max(1, math.floor(n_steps / rule.desired))
+    interval = rule.injected_every(n_steps, last.refractory)
+    if interval is not None:  # a silent target gets a regular train
         rows = (out_counts.gather(1, labels[:, None])[:, 0] == 0).nonzero()[:, 0]
         output[interval::interval, rows, labels[rows]] = 1
         out_counts = output.sum(0)

@@ -1,4 +1,4 @@
-"""Are the data those that a run was trained on?"""
+"""What a run knows of its data: are these the same, and how many of them were held out to calibrate on?"""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ def changed_parts(run: Path, dataset: Dataset) -> list[str]:
 
     Nothing is said of another data set, or where a run does not know.
     """
-    from bitspike.errors import DataError
     from bitspike.training import RunFolder
 
-    try:
-        manifest = RunFolder(run).read_json("manifest.json")
-    except DataError:
+    if not (run / "manifest.json").exists():
         return []
-    data = manifest.get("data") if isinstance(manifest, dict) else None
-    known = data.get("sha256") if isinstance(data, dict) and data.get("name") == dataset.name else None
-    if not isinstance(known, dict):
-        return []
+    data = RunFolder(run).manifest().get("data", {})
+    known = data.get("sha256", {}) if data.get("name") == dataset.name else {}
     return sorted(part for part, digest in dataset.hashes.items() if known.get(part, digest) != digest)
+
+
+def calibration_samples(run: Path) -> int | None:
+    """How many samples the conformal thresholds of a run come from; None where it does not say."""
+    from bitspike.training import RunFolder
+
+    if not (run / "evaluation.json").exists():
+        return None
+    return RunFolder(run).evaluation().get("uncertainty", {}).get("conformal_samples") or None

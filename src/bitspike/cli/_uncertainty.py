@@ -18,21 +18,25 @@ def measure(
     prediction: Prediction,
     dataset: Dataset,
     quantiles: Quantiles,
+    n_samples: int | None,
     strange: Dataset | None,
     predict: Callable[[Any], Prediction],
 ) -> dict[str, Any]:
     """`uncertainty` of docs/metrics.md; conformal figures by the model's `quantiles`, where it has them.
 
-    `predict` decides on the test inputs of `strange`, another data set.
+    `n_samples`: how many calibration samples those come from, where that is known. `predict` decides on the test inputs
+    of `strange`, another data set.
     """
     import torch
 
     from bitspike.metrics.uncertainty import conformal_figures, decision_figures, ood_figures
 
     labels = torch.from_numpy(dataset.test_labels)
-    found = decision_figures(prediction, labels, torch.Generator().manual_seed(0))
+    found = decision_figures(prediction, labels)
     if quantiles:
-        found["conformal"] = conformal_figures(prediction.probabilities, labels, quantiles)
+        if n_samples is not None:
+            found["conformal_samples"] = n_samples
+        found["conformal"] = conformal_figures(prediction.probabilities, labels, quantiles, n_samples)
     if strange is not None:
         outside = predict(strange.test_inputs)
         members = prediction.members, outside.members
@@ -59,12 +63,20 @@ def show(found: dict[str, Any]) -> None:
         names = ["coverage", "mean_set_size", "singletons", "empty"]
         print()
         table(
-            ["conformal sets", *(name.replace("_", " ") for name in names)],
+            ["conformal sets", "expected of one", *(name.replace("_", " ") for name in names)],
             (
-                [f"{100 - 100 * float(alpha):g} %", *map(figures.get, names)]
+                [f"{100 - 100 * float(alpha):g} %", _expected(figures), *map(figures.get, names)]
                 for alpha, figures in found["conformal"].items()
             ),
         )
+        promise = "What is promised holds on average over calibration sets"
+        samples = found.get("conformal_samples")
+        if samples is None:
+            print(f"{promise}; one model strays from it, the further the fewer inputs it was calibrated on.")
+        else:
+            print(
+                f"{promise}; of 100 models, each of {samples:,} calibration inputs, 95 cover the share expected."
+            )
     if "ood" in found:
         ood = dict(found["ood"])
         print()
@@ -72,3 +84,10 @@ def show(found: dict[str, Any]) -> None:
         fpr95 = ood.pop("fpr95")
         rows = [[name.replace("_", " "), "AUROC", value] for name, value in ood.items()]
         table([heading, "figure", "value"], [*rows, ["entropy", "false positives at 95 %", fpr95]])
+
+
+def _expected(figures: dict[str, Any]) -> str:
+    """The range of coverage of one model, in %; a dash where it is not known."""
+    if "coverage_range" not in figures:
+        return "–"
+    return "{:.1f} to {:.1f} %".format(*(100 * end for end in figures["coverage_range"]))

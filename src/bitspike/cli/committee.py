@@ -103,8 +103,10 @@ class _Run:
         from bitspike.data import load
         from bitspike.training import RunFolder
 
-        experiment = RunFolder.open(path).experiment(plugins)
-        dataset = load(experiment.data.name, data_dir or experiment.data.dir)
+        folder = RunFolder.open(path)
+        experiment = folder.experiment(plugins)
+        with folder.blamed():
+            dataset = load(experiment.data.name, data_dir or experiment.data.dir)
         if changed := changed_parts(path, dataset):
             raise DataError(
                 f"{path} was trained on other data of the name {dataset.name} ({', '.join(changed)} changed); the "

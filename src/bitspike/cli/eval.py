@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 import tyro
 
 from bitspike.cli import _uncertainty
-from bitspike.cli._data import changed_parts
+from bitspike.cli._data import calibration_samples, changed_parts
 from bitspike.cli._terminal import Command, bind, figures
 from bitspike.errors import BitspikeError, UsageError
 
@@ -72,12 +73,13 @@ def evaluate(
     recipe = None if packed is None else RECIPES.get(packed.contents.recipe)
     dataset = _dataset(trained_on or (recipe.data if recipe else None), data, data_dir, model)
     proof = {"verified": _verified(model, file, dataset, plugin)} if verify else {}
+    changed = [] if trained_on is None else changed_parts(model, dataset)
+    own = trained_on is not None and data in (None, trained_on.name) and not changed
     found = (
         _trained(model, dataset, strange, plugin)
         if packed is None
-        else _packed(packed, dataset, strange, file)
+        else _packed(packed, dataset, strange, file, calibration_samples(model) if own else None)
     )
-    changed = [] if trained_on is None else changed_parts(model, dataset)
     if changed:
         parts = ", ".join(changed)
         print(
@@ -131,7 +133,9 @@ class _Decided:
         return {"data": self.dataset.name, "note": self.dataset.note, "backend": self.backend}
 
 
-def _packed(packed: Model, dataset: Dataset, strange: Dataset | None, file: Path) -> dict[str, Any]:
+def _packed(
+    packed: Model, dataset: Dataset, strange: Dataset | None, file: Path, n_samples: int | None
+) -> dict[str, Any]:
     _same_classes(len(packed.classes), dataset, file)
     _uncertainty.require_same_shape(dataset, strange)
     inputs = _rows(dataset.test_inputs)
@@ -147,7 +151,12 @@ def _packed(packed: Model, dataset: Dataset, strange: Dataset | None, file: Path
         return made.regression()
     found = made.figures(packed.one_bit, packed.network.operations(packed.inputs(inputs)))
     return found | _uncertainty.measure(
-        prediction, dataset, packed.contents.conformal, strange, lambda x: _predict(packed, _rows(x))
+        prediction,
+        dataset,
+        packed.contents.conformal,
+        n_samples,
+        strange,
+        lambda x: _predict(packed, _rows(x)),
     )
 
 
@@ -187,7 +196,7 @@ def _trained(
         return made.regression()
     work = network.work(encode(experiment.coding, dataset.test_inputs))
     found = made.figures(experiment.weights.one_bit, work)
-    return found | _uncertainty.measure(prediction, dataset, (), strange, predict)
+    return found | _uncertainty.measure(prediction, dataset, (), None, strange, predict)
 
 
 def _verified(run: Path, file: Path, dataset: Dataset, plugins: tuple[str, ...]) -> list[str]:
@@ -219,13 +228,15 @@ def _verified(run: Path, file: Path, dataset: Dataset, plugins: tuple[str, ...])
 
 def _dataset(trained_on: Data | None, name: str | None, data_dir: Path | None, model: Path) -> Dataset:
     from bitspike.data import load
+    from bitspike.training import RunFolder
 
     if name is None and trained_on is None:
         raise UsageError(
             f"{model} does not say what it was trained on; give --data NAME or --data idx:FOLDER"
         )
     if name is None and trained_on is not None:
-        return load(trained_on.name, data_dir or trained_on.dir)
+        with RunFolder(model).blamed() if model.is_dir() else nullcontext():
+            return load(trained_on.name, data_dir or trained_on.dir)
     return load(str(name), data_dir or (trained_on.dir if trained_on else None))
 
 

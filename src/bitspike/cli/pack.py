@@ -10,11 +10,13 @@ import numpy as np
 import tyro
 
 from bitspike.cli._terminal import Command, bind
-from bitspike.errors import BitspikeError, DataError, FormatError
+from bitspike.errors import BitspikeError, DataError, FormatError, UsageError
 
 if TYPE_CHECKING:
     from bitspike.coding import SpikeList
     from bitspike.contracts import Coding
+    from bitspike.deploy.model import Model
+    from bitspike.experiment import Experiment
     from bitspike.networks.base import Network
     from bitspike.prediction import Prediction
 
@@ -37,25 +39,41 @@ def pack(
         plugin: module with classes of your own that the run uses; may be given several times
     """
     from bitspike.deploy import pack as deploy
+    from bitspike.training import load_shipped
+
+    path = output or run / "model.bitspike"
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent} is not a folder; make it, or give another place with -o")
+    experiment, network = load_shipped(run, plugin)
+    try:
+        packed = _proved(run, network, experiment)
+    except UsageError as error:
+        raise DataError(f"{run} cannot be packed: {error}") from error
+    n_bytes = deploy.save(packed, path)
+    return {"model": str(path), "bytes": n_bytes, **packed.footprint(), "backend": packed.backend}
+
+
+def _proved(run: Path, network: Network, experiment: Experiment) -> Model:
+    """The packed model of a run, which decides as the trained one does on inputs that the run kept, or drawn ones."""
+    from bitspike.deploy import pack as deploy
     from bitspike.metrics.conformal import GRID
     from bitspike.packed.conformal import read_quantiles
     from bitspike.report.record import read_record
-    from bitspike.training import RunFolder, load_shipped
+    from bitspike.training import RunFolder
     from bitspike.training.checkpoint import load_checkpoint
 
-    experiment, network = load_shipped(run, plugin)
     record, coding = read_record(run), experiment.coding
-    about = record.manifest.get("data", {})
-    if "classes" not in about:  # a regression has none
+    if "classes" not in record.data:  # a regression has none
         raise DataError(f"{run}: manifest.json does not name the classes; train the run again")
+    classes = record.data["classes"]
     images = record.arrays.get("example_images")  # uint8 (n, h, w)
-    if images is None and not about["classes"]:
+    if images is None and not classes:
         images = _features(load_checkpoint(RunFolder.open(run).checkpoint).facts.input_shape)
     if coding.of_images and images is None:
         raise DataError(f"{run}: evaluation.safetensors has no example images; train the run again")
-    packed = deploy.pack(network, experiment, about["classes"], () if images is None else images.shape[1:])
-    uncertainty = record.evaluation.get("uncertainty")
-    if isinstance(uncertainty, dict) and uncertainty.get("conformal_thresholds"):
+    packed = deploy.pack(network, experiment, classes, () if images is None else images.shape[1:])
+    uncertainty = record.evaluation.get("uncertainty", {})
+    if uncertainty.get("conformal_thresholds"):
         try:
             known = read_quantiles(uncertainty["conformal_thresholds"])
         except FormatError as error:
@@ -66,11 +84,7 @@ def pack(
     fault = deploy.verify(packed, lambda x: trained(x).decisions(), inputs)
     if fault is not None:
         raise BitspikeError(f"{run}: the packed model decides differently, nothing was written: {fault}")
-    path = output or run / "model.bitspike"
-    if not path.parent.is_dir():
-        raise DataError(f"{path.parent} is not a folder; make it, or give another place with -o")
-    n_bytes = deploy.save(packed, path)
-    return {"model": str(path), "bytes": n_bytes, **packed.footprint(), "backend": packed.backend}
+    return packed
 
 
 def plain(network: Network, coding: Coding) -> Callable[[Any], Prediction]:

@@ -33,7 +33,7 @@ def predict(
             files of a DVS128 (.aedat), for models of sound WAV or NIST SPHERE files
         backend: what runs the model
         abstain: alpha: answer only where the set of classes that holds the right one with probability 1 - alpha has
-            exactly one class, refuse elsewhere (docs/metrics.md, "Conformal sets")
+            exactly one class, refuse elsewhere; what that promises: docs/metrics.md, "Conformal sets"
         plugin: a module of yours, which defines a network or a coding that the model file names; may be repeated
     """
     from bitspike.deploy.load import load

@@ -126,8 +126,9 @@ class Model:
     def sets(self, x: Any, alpha: float, threads: int | None = None) -> Array:
         """Conformal sets, bool `(n, classes)`: with probability >= 1 - `alpha` the set holds the right class.
 
-        So if x is drawn as the validation data were; a set is {c: 1 - p[c] <= threshold} and can be empty. Takes the
-        threshold of the next smaller alpha in the model file; where there is none, `UsageError` says what to do.
+        So if x is drawn as the validation data were, and on average over such data; one model strays from it, see
+        `metrics.coverage_range`. A set is {c: 1 - p[c] <= threshold} and can be empty. Takes the threshold of the next
+        smaller alpha in the model file; where there is none, `UsageError` says what to do.
         """
         threshold = conformal.threshold_for(self.contents.conformal, alpha)
         return conformal.sets(self.predict_proba(x, threads), threshold)

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
         EarlyStopping,
         conformal_grid,
         conformal_threshold,
+        coverage_range,
         early_figures,
         early_stopping,
         label_scores,
         prediction_sets,
         set_figures,
     )
-    from bitspike.metrics.correctness import accuracy, accuracy_tie_optimistic, bootstrap_interval
+    from bitspike.metrics.correctness import accuracy, accuracy_interval, accuracy_tie_optimistic
     from bitspike.metrics.energy import Work, energy_table, energy_uj
     from bitspike.metrics.ood import auroc, entropy, false_positive_rate, least_confidence, mutual_information
     from bitspike.metrics.regression import regression_figures
@@ -56,14 +57,15 @@ __all__ = [
     "SpikeCost",
     "Work",
     "accuracy",
+    "accuracy_interval",
     "accuracy_over_time",
     "accuracy_tie_optimistic",
     "add_noise",
     "auroc",
-    "bootstrap_interval",
     "brier",
     "conformal_grid",
     "conformal_threshold",
+    "coverage_range",
     "decided_confidence",
     "delete",
     "delete_trains",

@@ -1,8 +1,7 @@
-"""Checks that every metric makes before it divides by the number of samples, and the ends of a bootstrap interval."""
+"""Checks that every metric makes before it divides by the number of samples."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from bitspike.errors import DataError
@@ -34,12 +33,3 @@ def require_probabilities(probabilities: Tensor, labels: Tensor) -> None:
     in_range = bool(((probabilities >= 0) & (probabilities <= 1)).all())
     if not in_range or bool(((probabilities.double().sum(dim=1) - 1).abs() > 1e-3).any()):
         raise DataError("probabilities must lie in [0, 1] and sum to 1 per sample")
-
-
-def percentiles(resampled: Tensor, level: float) -> tuple[float, float]:
-    """The (1 - level)/2 and (1 + level)/2 quantiles of a figure's resampled values, float64 (n_resamples,)."""
-    if not 0 < level < 1:
-        raise DataError(f"level is {level}; it must lie between 0 and 1")
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = torch.quantile(resampled, ends)
-    return float(low), float(high)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import DataError
-from bitspike.metrics._checks import percentiles, require_classes, require_probabilities, require_samples
+from bitspike.metrics._checks import require_classes, require_probabilities, require_samples
 
 Binning = Literal["width", "mass"]
 
@@ -95,6 +95,8 @@ def ece_interval(
     ECE* = 1/n sum_b |sum over the drawn samples in b of (correct - confidence)|. Gaps of random sign do not cancel in
     it, so both ends lie high where n / n_bins is small: a well calibrated model's interval need not reach 0.
     """
+    if not 0 < level < 1:
+        raise DataError(f"level is {level}; it must lie between 0 and 1")
     _, index = _bins(confidence, correct, n_bins, binning)
     gaps, n = correct.double() - confidence.double(), len(confidence)
     at_once = max(1, min(n_resamples, 1_000_000 // n))
@@ -105,7 +107,9 @@ def ece_interval(
         cell = index[drawn] + torch.arange(rows).repeat_interleave(n) * n_bins
         sums = torch.bincount(cell, gaps[drawn], minlength=rows * n_bins).view(rows, n_bins)
         errors.append(sums.abs().sum(1) / n)
-    return percentiles(torch.cat(errors), level)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = torch.quantile(torch.cat(errors), ends)
+    return float(low), float(high)
 
 
 def fit_temperature(margins: Tensor, labels: Tensor) -> float:

@@ -2,7 +2,8 @@
 
 The score of a class is 1 - p[class]. If calibration data and new data are exchangeable, the set of all classes with a
 score <= q, q the threshold below, holds the label of a new input with probability >= 1 - alpha, whatever the model
-(Vovk, Gammerman and Shafer 2005; Papadopoulos et al. 2002; Sadinle, Lei and Wasserman, JASA 2019).
+(Vovk, Gammerman and Shafer 2005; Papadopoulos et al. 2002; Sadinle, Lei and Wasserman, JASA 2019). The probability is
+that over new inputs and calibration data together; `coverage_range` says how far one set of calibration data strays.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.errors import DataError
+from bitspike.errors import DataError, UsageError
 from bitspike.metrics._checks import require_probabilities, require_samples
 from bitspike.packed import conformal
 
@@ -30,10 +31,38 @@ def label_scores(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 def conformal_threshold(scores: Tensor, alpha: float) -> float:
     """The ceil((n + 1)(1 - alpha))-th smallest of the `scores` (n,) of calibration data; infinity where n is less."""
-    conformal.check_alpha(alpha)
     n = len(scores)
-    rank = max(1, n + 1 - math.floor((n + 1) * alpha + 1e-9))
+    rank = _rank(n, alpha)
     return float(scores.double().sort().values[rank - 1]) if rank <= n else math.inf
+
+
+def coverage_range(n: int, alpha: float, level: float = 0.95) -> tuple[float, float]:
+    """The range that holds the coverage of new inputs with probability `level`, by one threshold of `n` samples.
+
+    Over calibration sets the coverage is Beta(k, n + 1 - k), k = ceil((n + 1)(1 - alpha)), where scores have no ties:
+    mean k / (n + 1), variance mean (1 - mean) / (n + 2). Ends are its (1 - level)/2 and (1 + level)/2 quantiles; (1, 1)
+    where k > n, for then sets hold every class. Raises `UsageError` on an `alpha` or `level` outside (0, 1). Vovk,
+    ACML 2012, proposition 2a.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"level is {level}; it must lie between 0 and 1")
+    k = _rank(n, alpha)
+    if k > n:
+        return 1.0, 1.0
+    j = torch.arange(k, n + 1, dtype=torch.float64)
+    ways = math.lgamma(n + 1) - torch.lgamma(j + 1) - torch.lgamma(n + 1 - j)
+
+    def quantile(share: float) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            x = (low + high) / 2
+            below = float(
+                (ways + j * math.log(x) + (n - j) * math.log1p(-x)).exp().sum()
+            )  # P(Binomial(n, x) >= k)
+            low, high = (x, high) if below < share else (low, x)
+        return (low + high) / 2
+
+    return quantile((1 - level) / 2), quantile((1 + level) / 2)
 
 
 def conformal_grid(scores: Tensor, alphas: tuple[float, ...] = GRID) -> list[tuple[float, float]]:
@@ -79,6 +108,7 @@ class EarlyStopping:
     preliminary: Tensor  # (n_times,) float64
     threshold: float
     size: int = 1
+    n_samples: int = 0  # that `threshold` comes from
 
     def stop(self, probabilities: Tensor) -> Tensor:
         """The place of the stopping time, int64 (n,), of `probabilities` over time (n, n_times, classes)."""
@@ -100,7 +130,7 @@ def early_stopping(
 
     `probabilities` (n, n_times, classes) over time, `labels` (n,); the halves are drawn by `generator`. The stopping
     rule is fixed before the second half is looked at, so the scores at the stopping time are exchangeable with that of
-    a new input: coverage >= 1 - alpha holds as for `conformal_threshold`, of half as many data.
+    a new input: coverage >= 1 - alpha holds as for `conformal_threshold`, and with the range of half as many data.
     """
     _require_over_time(probabilities, labels)
     if size < 1:
@@ -117,7 +147,7 @@ def early_stopping(
     held = probabilities[second]
     stopped = _at(held, rule.stop(held))
     final = conformal_threshold(label_scores(stopped, labels[second]), alpha)
-    return EarlyStopping(rule.preliminary, final, size)
+    return EarlyStopping(rule.preliminary, final, size, len(second))
 
 
 def early_figures(
@@ -142,6 +172,12 @@ def _require_over_time(probabilities: Tensor, labels: Tensor) -> None:
         shape = tuple(probabilities.shape)
         raise DataError(f"probabilities over time have the shape {shape}; give (n, n_times, classes)")
     require_samples("probabilities", probabilities, labels)
+
+
+def _rank(n: int, alpha: float) -> int:
+    """ceil((n + 1)(1 - alpha)), at least 1, exact where (n + 1) alpha is whole but for rounding."""
+    conformal.check_alpha(alpha)
+    return max(1, n + 1 - math.floor((n + 1) * alpha + 1e-9))
 
 
 def _sets(probabilities: Tensor, threshold: Any) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import math
+from statistics import NormalDist
+
 from torch import Tensor
 
 from bitspike.errors import DataError
-from bitspike.metrics._checks import percentiles, require_samples
+from bitspike.metrics._checks import require_samples
 from bitspike.prediction import Prediction
 
 
@@ -35,20 +37,19 @@ def accuracy_tie_optimistic(prediction: Prediction, labels: Tensor) -> float:
     return _share(among_tied | (prediction.labels == labels))
 
 
-def bootstrap_interval(
-    values: Tensor, generator: torch.Generator, level: float = 0.95, n_resamples: int = 1000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval (low, high) of the mean of `values` (n,), such as [decision = label].
+def accuracy_interval(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (low, high) of an accuracy `share` measured on `n` samples: what a test set of this size tells.
 
-    Draws `n_resamples` samples of size n with replacement and takes the (1-level)/2 and (1+level)/2 quantiles
-    of their means. With all values equal the interval is a point. Efron, Ann. Statist. 7(1), 1979.
+    (share + z^2 / 2n +- z sqrt(share (1 - share) / n + z^2 / 4n^2)) / (1 + z^2 / n), z the (1 + level)/2 quantile of
+    the normal distribution. Raises `DataError` without samples, and on a share or level out of range. Wilson, JASA 22,
+    1927.
     """
-    require_samples("values", values, values)
-    numbers, n = values.double(), values.shape[0]
-    means = torch.stack(
-        [numbers[torch.randint(n, (n,), generator=generator)].mean() for _ in range(n_resamples)]
-    )
-    return percentiles(means, level)
+    if n < 1 or not 0 <= share <= 1 or not 0 < level < 1:
+        raise DataError(f"no interval of level {level} for an accuracy of {share} on {n} samples")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low, high = ((centre + side * half) / (1 + z * z / n) for side in (-1, 1))
+    return max(0.0, low), min(1.0, high)
 
 
 def _share(hits: Tensor) -> float:

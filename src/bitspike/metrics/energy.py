@@ -1,7 +1,8 @@
 """Energy per image, estimated from counted operations and published costs of one operation.
 
 The constants are of one process (45 nm, 0.9 V) and count arithmetic and the read of the weight only: no
-clock, no control, no leakage, no reads and writes of a neuron's state. Ratios between rows mean more than the figures.
+clock, no control, no leakage, no reads and writes of a neuron's state. What else is left out: docs/metrics.md. Ratios
+between rows mean more than the figures.
 """
 
 from __future__ import annotations
@@ -46,11 +47,13 @@ _PARTS = {  # what one operation consists of: constant and how often; a weight o
     "float32 multiply-add": ((FLOAT32_MULTIPLY, 1.0), (FLOAT32_ADD, 1.0), (SRAM_32_BITS, 1.0)),
     "int8 multiply-add": ((INT8_MULTIPLY, 1.0), (INT32_ADD, 1.0), (SRAM_32_BITS, 8 / 32)),
     "Loihi synop": ((LOIHI_SYNOP, 1.0),),
-    # a grey level times a weight, added to a current: once per image, when images are a constant current
+    # a grey level times a weight, added to a sum, once per image; times +1 or -1 it is the level or its negative
     "binary input": ((INT32_ADD, 1.0), (SRAM_32_BITS, 1 / 32)),
     "real input": ((FLOAT32_MULTIPLY, 1.0), (FLOAT32_ADD, 1.0), (SRAM_32_BITS, 1.0)),
     # v beta_m, x beta_s, x / tau_s; x + I, v + x / tau_s, and the comparison with the threshold
     "neuron update": ((FLOAT32_MULTIPLY, 3.0), (FLOAT32_ADD, 3.0)),
+    # a alpha, b beta, R gamma, c (a + bias); a + b, b + I, R + s, a + bias, - R, and the comparison with 0
+    "SRM update": ((FLOAT32_MULTIPLY, 4.0), (FLOAT32_ADD, 6.0)),
 }
 
 
@@ -61,22 +64,24 @@ def picojoule(operation: str) -> float:
 
 @dataclass(frozen=True)
 class Work:
-    """Operations of one decision, means over inputs. The last two are those of spike trains only.
+    """Operations of one decision, means over inputs.
 
-    `input_macs`: products of non-zero grey levels and weights when images enter as a constant current, made once per
-    image; they are among the `synops`. `neuron_updates`: neurons times steps.
+    `input_macs`: products of non-zero grey levels and weights where pixels enter as numbers, made once per image; they
+    are among the `synops`. `neuron_updates`, `srm_updates`: neurons of spike trains times steps.
     """
 
     synops: float
     input_macs: float = 0.0
     neuron_updates: float = 0.0
+    srm_updates: float = 0.0
 
     def operations(self, weights: Weights) -> list[tuple[str, str, float]]:
         """(what, operation, how many), only those that occur."""
         rows = [
             ("synaptic operations", f"{weights} synop", self.synops - self.input_macs),
-            ("input current", f"{weights} input", self.input_macs),
+            ("products of the input", f"{weights} input", self.input_macs),
             ("neuron updates", "neuron update", self.neuron_updates),
+            ("neuron updates", "SRM update", self.srm_updates),
         ]
         return rows[:1] + [row for row in rows[1:] if row[2]]
 
@@ -122,10 +127,23 @@ def energy_table(
     used = {constant for _, operation, _ in (*own, *after) for constant, _ in _PARTS[operation]}
     return {
         "note": "An estimate, not a measurement: counted operations times published constants; "
-        "arithmetic and weight reads only.",
+        f"arithmetic and weight reads only. {_left_out(work, weights)}".rstrip(),
         "rows": rows,
         "constants": [asdict(constant) for constant in sorted(used, key=lambda c: (c.year, c.name))],
     }
+
+
+def _left_out(work: Work, weights: Weights) -> str:
+    """What a network computes and the sum does not hold, where it could matter."""
+    if work.srm_updates:
+        return "The softmax of every step is left out."
+    if work.neuron_updates:
+        return ""
+    compare = INT16_ADD if weights == "binary" else FLOAT32_ADD
+    return (
+        "Comparisons with thresholds are left out: at most one per synaptic operation, "
+        f"{compare.picojoule:g} pJ each ({compare.name})."
+    )
 
 
 def _row(system: str, operation: str, count: float) -> dict[str, Any]:

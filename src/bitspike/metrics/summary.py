@@ -29,12 +29,13 @@ def summarise(
     weights: Weights = "binary",
     input_macs: float = 0.0,
     neuron_updates: float = 0.0,
+    srm_updates: float = 0.0,
 ) -> dict[str, Any]:
     """Accuracy, calibration and cost of decisions on `labels` (n,); definitions in docs/metrics.md.
 
     Keys: n, n_steps, accuracy, accuracy_tie_optimistic, ece, nll, brier, decision_time, spikes, synops, silent, ties,
-    energy_uj (estimated, for the kind of `weights`), and input_macs and neuron_updates where given, the two figures of
-    `metrics.energy.Work` that spike trains have. The confidence of the ECE is the probability of the decided class.
+    energy_uj (estimated, for the kind of `weights`), and input_macs, neuron_updates and srm_updates where they occur:
+    see `metrics.energy.Work`. The confidence of the ECE is the probability of the decided class.
     Raises `DataError` on an empty set, and on decision times beyond `n_steps`.
     """
     require_samples("prediction", prediction.labels, labels)
@@ -43,6 +44,7 @@ def summarise(
         raise DataError(f"a decision time is {latest}, beyond n_steps = {n_steps}")
     confidence = decided_confidence(prediction.probabilities, prediction.labels)
     cost = spike_cost(prediction)
+    beside = {"input_macs": input_macs, "neuron_updates": neuron_updates, "srm_updates": srm_updates}
     return {
         "n": labels.shape[0],
         "n_steps": n_steps,
@@ -52,9 +54,8 @@ def summarise(
         "nll": negative_log_likelihood(prediction.probabilities, labels),
         "brier": brier(prediction.probabilities, labels),
         **asdict(cost),
-        **({"input_macs": input_macs} if input_macs else {}),
-        **({"neuron_updates": neuron_updates} if neuron_updates else {}),
-        "energy_uj": energy_uj(Work(cost.synops, input_macs, neuron_updates), weights),
+        **{name: count for name, count in beside.items() if count},
+        "energy_uj": energy_uj(Work(cost.synops, **beside), weights),
     }
 
 

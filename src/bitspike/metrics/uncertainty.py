@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bitspike.metrics.calibration import decided_confidence, ece_interval, expected_calibration_error
-from bitspike.metrics.conformal import prediction_sets, set_figures
+from bitspike.metrics.conformal import coverage_range, prediction_sets, set_figures
 from bitspike.metrics.ood import auroc, entropy, false_positive_rate, least_confidence, mutual_information
 from bitspike.metrics.selective import risk_coverage
 from bitspike.prediction import Prediction
@@ -18,29 +18,45 @@ from bitspike.prediction import Prediction
 ALPHAS = (0.1, 0.05, 0.01)
 
 
-def decision_figures(prediction: Prediction, labels: Tensor, generator: torch.Generator) -> dict[str, Any]:
-    """ece_interval, ece_mass, ece_mass_interval (95 % bootstrap), aurc and eaurc of decisions on `labels` (n,)."""
+def decision_figures(prediction: Prediction, labels: Tensor) -> dict[str, Any]:
+    """ece_interval, ece_mass, ece_mass_interval (95 % bootstrap), aurc and eaurc of decisions on `labels` (n,).
+
+    The bootstrap has draws of its own, always the same, so that the same decisions have the same interval wherever it
+    is computed.
+    """
     confidence = decided_confidence(prediction.probabilities, prediction.labels)
     correct = prediction.labels == labels
     curve = risk_coverage(confidence, correct)
     return {
-        "ece_interval": ece_interval(confidence, correct, generator),
+        "ece_interval": ece_interval(confidence, correct, torch.Generator().manual_seed(0)),
         "ece_mass": expected_calibration_error(confidence, correct, binning="mass"),
-        "ece_mass_interval": ece_interval(confidence, correct, generator, binning="mass"),
+        "ece_mass_interval": ece_interval(
+            confidence, correct, torch.Generator().manual_seed(0), binning="mass"
+        ),
         "aurc": curve.aurc,
         "eaurc": curve.eaurc,
     }
 
 
 def conformal_figures(
-    probabilities: Tensor, labels: Tensor, thresholds: Sequence[tuple[float, float]]
-) -> dict[str, dict[str, float]]:
-    """`set_figures` for each alpha of `ALPHAS` by its entry in `thresholds`; without one the sets hold every class."""
+    probabilities: Tensor,
+    labels: Tensor,
+    thresholds: Sequence[tuple[float, float]],
+    n_samples: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """`set_figures` for each alpha of `ALPHAS` by its entry in `thresholds`; without one the sets hold every class.
+
+    With `n_samples`, how many calibration samples the thresholds come from, also `coverage_range`.
+    """
     known = dict(thresholds)
-    return {
+    found: dict[str, dict[str, Any]] = {
         str(alpha): set_figures(prediction_sets(probabilities, known.get(alpha, math.inf)), labels)
         for alpha in ALPHAS
     }
+    if n_samples is not None:
+        for alpha in ALPHAS:
+            found[str(alpha)]["coverage_range"] = list(coverage_range(n_samples, alpha))
+    return found
 
 
 def ood_figures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +20,16 @@ from bitspike.metrics.calibration import fit_temperature
 from bitspike.networks.inputs import chunks, to_device
 from bitspike.ops import backend as backends
 from bitspike.ops.operators import Dense, Operator
-from bitspike.packed.base import Packed
+from bitspike.packed.base import MOST, Packed
 from bitspike.packed.contents import Contents
+from bitspike.packed.fields import check_size
 from bitspike.packed.operations import Operations
 from bitspike.prediction import Prediction
 from bitspike.settings import Weights
 
 Decides = Literal["first spike", "window", "once"]
+
+MOST_WEIGHTS = 1 << 27  # of a network: half a gigabyte in float32
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,24 @@ def dense_layers(operators: Sequence[Dense]) -> tuple[LayerFacts, ...]:
         for name, op in zip(names, operators, strict=True)
     )
     return (LayerFacts("input", operators[0].n_in), *above)
+
+
+def check_demand(operators: Sequence[Operator], n_steps: int = 1, n_fixed: int = 0) -> None:
+    """Refuse, with `UsageError`, a network that asks for gigabytes, before it is built, whoever wrote its settings.
+
+    `n_steps`: steps for which the state of every neuron is held; `n_fixed`: weights that are not trained.
+    """
+    check_size(operators, n_steps)
+    neurons = operators[0].n_in + sum(op.n_out for op in operators)
+    weights = n_fixed + sum(math.prod(op.weight_shape) for op in operators if op.weight_shape is not None)
+    for what, asked, most in (
+        ("weights", weights, MOST_WEIGHTS),
+        ("neurons times steps", n_steps * neurons, MOST.states),
+    ):
+        if asked > most:
+            raise UsageError(
+                f"network.hidden asks for {asked:,} {what}; {most:,} are possible: take fewer or smaller layers"
+            )
 
 
 class Network(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bitspike.contracts import Batch, Coding
 from bitspike.errors import BackendError
 from bitspike.networks.anytime import check_times, first_spike_probabilities
-from bitspike.networks.base import Decides, LayerFacts, Network, dense_layers
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand, dense_layers
 from bitspike.networks.decision import (
     Readout,
     best_operating,
@@ -85,6 +85,7 @@ class FirstSpikeNetwork(Network):
         self.delay, self.sweep = network.delay, sweep
         widths = (n_inputs, *network.hidden, n_classes)
         self.operators = tuple(Dense(n_in, n_out) for n_in, n_out in itertools.pairwise(widths))
+        check_demand(self.operators)
         last = len(self.operators) - 1
         self.latents = nn.ParameterList(
             weights.initial(*op.weight_shape, layer=index, is_output=index == last, generator=generator)

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bitspike.contracts import Coding
-from bitspike.networks.base import Decides, LayerFacts, Network, dense_layers
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand, dense_layers
 from bitspike.ops.operators import Dense
 from bitspike.packed.heaviside import HeavisidePacked, from_weights
+from bitspike.packed.operations import Operations, products
 from bitspike.prediction import Prediction
 from bitspike.settings import Weights
 
@@ -67,6 +68,7 @@ class HeavisideNetwork(Network):
         super().__init__(coding, widths[-1], weights, "reference")
         self.binarise = binarise
         self.operators = tuple(Dense(n_in, n_out) for n_in, n_out in itertools.pairwise(widths))
+        check_demand(self.operators)
         last = len(self.operators) - 1
         self.latents = nn.ParameterList(
             weights.initial(*op.weight_shape, layer=index, is_output=index == last, generator=generator)
@@ -100,7 +102,7 @@ class HeavisideNetwork(Network):
         return (signal @ self.signs(last)) * self.log_alphas[last].exp(), hidden
 
     def _decide(self, inputs: Tensor, generator: torch.Generator | None) -> Prediction:
-        """Decide; time is one step, in which every input and hidden unit that is not 0 is a spike."""
+        """Decide at n_steps, 1, for there is no time; every input and hidden unit that is not 0 is a spike."""
         outputs, hidden = self(inputs)
         lit = inputs >= 128 if self.binarise else inputs > 0
         spikes = [signal.count_nonzero(1) for signal in (lit, *hidden)]
@@ -108,7 +110,7 @@ class HeavisideNetwork(Network):
         return Prediction(
             labels=outputs.argmax(1),
             probabilities=functional.softmax(outputs / self.temperature, dim=1),
-            decision_time=torch.ones(len(inputs), dtype=torch.int64, device=outputs.device),
+            decision_time=torch.full((len(inputs),), self.n_steps, device=outputs.device),
             silent=torch.zeros(len(inputs), dtype=torch.bool, device=outputs.device),
             tied=outputs == outputs.amax(1, keepdim=True),
             potentials=outputs,
@@ -122,6 +124,12 @@ class HeavisideNetwork(Network):
     def layers(self) -> tuple[LayerFacts, ...]:
         """The input, hidden layers by their widths, the output."""
         return dense_layers(self.operators)
+
+    def work(self, inputs: Any) -> Operations:
+        """Products of the grey levels that enter; an image in black and white enters as spikes."""
+        if self.binarise:
+            return Operations()
+        return Operations(products(self.operators[0], inputs.numpy(force=True)))
 
     def packed(self) -> HeavisidePacked:
         """The integer network: a hidden unit is 1 where U > floor(threshold), the output's potential is U itself."""

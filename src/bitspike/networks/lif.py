@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bitspike.coding import Direct, SpikeList
 from bitspike.contracts import Coding
 from bitspike.networks.anytime import check_times
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand
 from bitspike.networks.inputs import chunks
 from bitspike.networks.signal import signal
 from bitspike.networks.trains import Activity, listed, raster
@@ -29,7 +29,7 @@ from bitspike.ops.lif.settings import Micro
 from bitspike.ops.lif.signals import Current, Result, Signal, Spikes
 from bitspike.ops.operators import Operator
 from bitspike.packed.lif.network import LIFPacked, from_weights
-from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.operations import Operations, products, updates
 from bitspike.packed.weights import snap_window
 from bitspike.prediction import Prediction
 from bitspike.settings import LIF, Weights
@@ -67,6 +67,7 @@ class LIFNetwork(Network):
     ) -> None:
         super().__init__(coding, n_classes, weights, backend)
         self.operators: tuple[Operator, ...] = network.operators(input_shape, n_classes)
+        check_demand(self.operators, coding.n_steps)
         self.neurons: tuple[Neuron, ...] = network.neurons()
         self.names = ("input", *network.hidden, "output")
         self._place: list[int | None] = []
@@ -220,8 +221,9 @@ class LIFNetwork(Network):
 
     def work(self, inputs: Any) -> Operations:
         """Products of the input where it is a current, and an update of every neuron in every step."""
-        images = inputs.numpy(force=True) if isinstance(self.coding, Direct) else None
-        return of_window(self.operators, self.n_steps, images)
+        direct = isinstance(self.coding, Direct)
+        macs = products(self.operators[0], inputs.numpy(force=True)) if direct else 0.0
+        return Operations(macs, updates(self.operators, self.n_steps))
 
     def trains(self, inputs: Any) -> SpikeList:
         """The spikes by which inputs are decided."""

@@ -20,7 +20,7 @@ from bitspike.coding import SpikeList
 from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.networks.anytime import check_times
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand
 from bitspike.networks.signal import signal
 from bitspike.ops import elementary
 from bitspike.ops.lif import reference as trains
@@ -28,7 +28,7 @@ from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.ops.srm import reference
 from bitspike.ops.srm.step import Layer, Target, neurons
 from bitspike.packed.average import logarithm
-from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.operations import Operations, updates
 from bitspike.packed.srm.network import SRMPacked, from_weights
 from bitspike.packed.weights import snap_window
 from bitspike.prediction import Prediction
@@ -63,6 +63,8 @@ class SRMNetwork(Network):
         self.operators = network.operators(input_shape)
         self.names = [layer for layer in network.hidden if not layer.startswith("P")]
         self.n_readouts = 1 if n_classes <= 2 else n_classes
+        n_out = sum(neurons(op, pool) for op, pool in self.operators)
+        check_demand([op for op, _ in self.operators], coding.n_steps, n_out * self.n_readouts)
         latents: list[Tensor] = []
         for index, (op, pool) in enumerate(self.operators):
             drawn: dict[str, Any] = {
@@ -102,7 +104,7 @@ class SRMNetwork(Network):
 
     def work(self, inputs: Any) -> Operations:
         """An update of every neuron in every step."""
-        return of_window([op for op, _ in self.operators], self.n_steps)
+        return Operations(srm_updates=updates([op for op, _ in self.operators], self.n_steps))
 
     @property
     def disturbances(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bitspike.errors import UsageError
 
-LAYER = re.compile(r"([1-9]\d*)|([1-9]\d*)C([1-9]\d*)(?:p(\d+))?|P([1-9]\d*)")
+LAYER = re.compile(r"([1-9]\d{0,8})|([1-9]\d{0,8})C([1-9]\d{0,8})(?:p(\d{1,9}))?|P([1-9]\d{0,8})")
 """How settings write a layer: "800" dense, "15C5" or "15C5p2" convolution, "P2" pooling."""
 
 Geometry = tuple[int, int, int, int, int]  # height, width, channels, size, padding: what kernels ask

@@ -58,9 +58,11 @@ def quantile_field(pairs: Quantiles) -> dict[str, Any]:
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse, with `UsageError`, what is not a share of errors."""
+    """Refuse, with `UsageError`, what is not a share of sets."""
     if not 0 < alpha < 1:
-        raise UsageError(f"alpha is {alpha}; it is the share of answers that may be wrong, between 0 and 1")
+        raise UsageError(
+            f"alpha is {alpha}; it is the share of sets that may miss the right class, between 0 and 1"
+        )
 
 
 def threshold_for(pairs: Quantiles, alpha: float) -> float:

@@ -11,6 +11,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from bitspike.errors import FormatError, UsageError
+from bitspike.files import parse_json
 from bitspike.packed.decisions import Array
 from bitspike.packed.weights import Reals, Signs, Weights, stored_shape
 
@@ -94,20 +95,15 @@ def _metadata(data: bytes) -> dict[str, Any]:
             f"the header claims {length} bytes; the file has {len(data)}, headers at most {MAX_HEADER}"
         )
     try:
-        header = json.loads(data[8 : 8 + length].decode("utf-8"))
-        text = header["__metadata__"]["bitspike"]
-        metadata = json.loads(text, parse_constant=_refuse)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        header = parse_json(data[8 : 8 + length])
+        metadata = parse_json(header["__metadata__"]["bitspike"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(
             f"the header is not that of a bitspike model ({type(error).__name__}: {error})"
         ) from error
     if not isinstance(metadata, dict):
         raise FormatError("the metadata are not a JSON object")
     return metadata
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")
 
 
 def _tensors(data: bytes) -> Tensors:

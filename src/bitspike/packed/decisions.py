@@ -16,7 +16,7 @@ class Decisions:
     """One decision per input, and what it cost."""
 
     labels: Array  # (n,) int64: earliest output; then largest margin, then lowest index
-    decision_time: Array  # (n,) int64 in steps; n_steps where no output fired
+    decision_time: Array  # (n,) int64 in steps; n_steps where no output fired or there is no time
     silent: Array  # (n,) bool: no output fired
     tied: Array  # (n, classes) bool: the classes that share the earliest output spike (all False when silent)
     potentials: Array  # (n, classes) float32: potential minus threshold at the decision

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bitspike.errors import FormatError
-from bitspike.files import write_atomically
+from bitspike.errors import DataError, FormatError
+from bitspike.files import read_bytes, write_atomically
 from bitspike.packed.base import Known
 from bitspike.packed.contents import Contents
 from bitspike.packed.kinds import KNOWN
 
 MAX_FILE = 1 << 31
-_BLOCK = 1 << 24  # bytes read at a time, so that memory goes with the file's true size
 
 
 def encode(contents: Contents) -> bytes:
@@ -33,16 +32,11 @@ def write(contents: Contents, path: Path | str) -> int:
 
 def read(path: Path | str, known: Known = KNOWN) -> Contents:
     """Read a model file; a missing or damaged one raises `FormatError` naming the file."""
-    blocks, size = list[bytes](), 0
     try:
-        with open(path, "rb") as file:
-            while block := file.read(_BLOCK):
-                size += len(block)
-                if size > MAX_FILE:
-                    raise FormatError(f"more than {MAX_FILE} bytes; a model file has at most so many")
-                blocks.append(block)
-        return decode(b"".join(blocks), known)
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror}") from error
+        data = read_bytes(path, MAX_FILE)
+    except DataError as error:
+        raise FormatError(str(error)) from error
+    try:
+        return decode(data, known)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error

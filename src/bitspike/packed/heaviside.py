@@ -14,6 +14,7 @@ from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.first_spike import file
 from bitspike.packed.first_spike.layers import FirstSpikePackedLayer, LayerStack
+from bitspike.packed.operations import Operations, products
 from bitspike.packed.weights import EXACT
 
 BRIGHTEST = 255
@@ -24,8 +25,8 @@ class HeavisidePacked(LayerStack):
     """Binary layers on pixels 0 to 255: U_j = sum_i b_ij x_i, a hidden unit is 1 where U > theta, else 0.
 
     The decision is the largest U - theta of the last layer, ties to the lowest index. With `binarise` a pixel counts as
-    255 from 128 up, else 0. Time is one step: `decision_time` is 1, every input and hidden unit that is not 0 is a
-    spike. S4NN and BS4NN specification, section 13.
+    255 from 128 up, else 0. There is no time: `decision_time` is n_steps, 1; every input and hidden unit that is not 0
+    is a spike. S4NN and BS4NN specification, section 13.
     """
 
     binarise: bool = False
@@ -79,6 +80,10 @@ class HeavisidePacked(LayerStack):
     def best(self) -> PixelEngine:
         """Matrix products in float32."""
         return PixelEngine(self)
+
+    def operations(self, inputs: Array) -> Operations:
+        """Products of the grey levels that enter; an image in black and white enters as spikes."""
+        return Operations() if self.binarise else Operations(products(self.layers[0].operator, inputs))
 
     def to_parts(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
         """Fields and tensors as of first spikes, and `binarise`."""
@@ -134,7 +139,7 @@ def _decisions(margin: Array, n_spikes: Array, n_synops: Array) -> Decisions:
     n = len(margin)
     return Decisions(
         labels=margin.argmax(axis=1),
-        decision_time=np.ones(n, np.int64),
+        decision_time=np.full(n, HeavisidePacked.n_steps, np.int64),
         silent=np.zeros(n, np.bool_),
         tied=margin == margin.max(axis=1, keepdims=True),
         potentials=margin,

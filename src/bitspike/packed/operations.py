@@ -13,26 +13,33 @@ from bitspike.packed.decisions import Array
 
 @dataclass(frozen=True)
 class Operations:
-    """Means over inputs: products of the input where it enters as a constant current, and updates of neurons."""
+    """Means over inputs: products of grey levels and weights, where pixels enter as numbers; updates of neurons.
+
+    `neuron_updates`: of leaky integrate-and-fire neurons; `srm_updates`: of spike response neurons.
+    """
 
     input_macs: float = 0.0
     neuron_updates: float = 0.0
+    srm_updates: float = 0.0
 
     def __add__(self, other: Operations) -> Operations:
-        return Operations(self.input_macs + other.input_macs, self.neuron_updates + other.neuron_updates)
+        return Operations(
+            self.input_macs + other.input_macs,
+            self.neuron_updates + other.neuron_updates,
+            self.srm_updates + other.srm_updates,
+        )
 
     def times(self, factor: int) -> Operations:
         """Those of `factor` equal networks."""
-        return Operations(self.input_macs * factor, self.neuron_updates * factor)
+        return Operations(self.input_macs * factor, self.neuron_updates * factor, self.srm_updates * factor)
 
 
-def of_window(operators: Sequence[Operator], n_steps: int, images: Array | None = None) -> Operations:
-    """Operations of a network whose neurons are updated in each of `n_steps`.
+def products(first: Operator, images: Array) -> float:
+    """Grey levels above 0 times the weights they meet, of images uint8 `(n, pixels)` that enter by `first`."""
+    active = (images > 0).mean(axis=0, dtype=np.float64)
+    return float(active @ first.fan_out().astype(np.float64))
 
-    `images` uint8 `(n, pixels)`: those that enter as a constant current; None where the input spikes.
-    """
-    macs = 0.0
-    if images is not None:
-        active = (images > 0).mean(axis=0, dtype=np.float64)
-        macs = float(active @ operators[0].fan_out().astype(np.float64))
-    return Operations(macs, float(n_steps * sum(op.n_out for op in operators)))
+
+def updates(operators: Sequence[Operator], n_steps: int) -> float:
+    """Neurons of all layers, each updated in each of `n_steps`."""
+    return float(n_steps * sum(op.n_out for op in operators))

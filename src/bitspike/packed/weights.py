@@ -15,6 +15,7 @@ from bitspike.errors import UsageError
 from bitspike.packed.decisions import Array
 
 EXACT = 2**24  # float32 holds every integer up to here
+LARGEST = 1e12  # of a weight, and of a neuron's constants: nothing overflows float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,6 @@ from bitspike.packed.images import as_images
 MAX_STEPS = 32767
 AT_ONCE = 1 << 27  # neurons times steps that the slow truth holds at a time
 MAX_WIDTH = 2**24 - 1
-LARGEST = 1e12  # of a weight, and of a neuron's constants: nothing overflows float32
 _RECORDINGS: dict[str, type[Any]] = {"events": Events, "sound": Audio}
 
 

@@ -1,8 +1,10 @@
 """HM2-BP in mini-batches, with windows that fit a CPU (bitspike.rules.hm2bp); recipes/hm2bp_paper.py has the paper's.
 
-Departures from the paper, each a setting: direct input or trains drawn anew in every epoch, T = 100 instead of 400, the
-S-PSP of the simulator instead of the closed form, no factor 1 + S, no lateral inhibition, no regulariser, no sample
-weights, targets 35 / 0, Adam with cosine steps, and where a recipe says so distorted images.
+Departures from the paper, each a setting, recipe by recipe in docs/methods/hm2bp.md, section 7.4: time constants of 8
+to 32 and 2 to 4 steps instead of 64 and 8, no refractory period, thresholds, epsilon 0; direct input or trains drawn
+anew in every epoch, T = 100 instead of 400, the S-PSP of the simulator instead of the closed form, no factor 1 + S,
+no lateral inhibition, no regulariser, no sample weights, targets 35 / 0, Adam with cosine steps, and where a recipe
+says so distorted images.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """HM2-BP as published: batches of one sample, Poisson trains drawn once, closed S-PSP, sample weights, regulariser.
 
 Settings of the released configurations (docs/methods/hm2bp.md, section 7.1). Departures that remain: the model is
-chosen on validation data (the paper's figure is the best of 200 epochs on test data); S-PSP without its cut-off at
-4 tau_m, which `--rule.cutoff 4 --backend reference` brings back, slowly; the order of samples is shuffled in full.
-Published best test accuracy: MNIST 98.93 %, with convolution and distortion 99.49 %, N-MNIST 98.88 %, EMNIST 85.57 %,
-TI46 90.98 %.
+chosen on validation data (the paper's figure is the best of 200 epochs on test data); S-PSP without its cut-off at 4
+tau_m, which `--rule.cutoff 4 --backend reference` brings back, slowly; the order of samples is shuffled in full;
+equal counts are decided by the membrane; epsilon is 0 in every layer of the convolutional network (published: 1e-6
+but in convolutions). Published best test accuracy: MNIST 98.93 %, with convolution and distortion 99.49 %, N-MNIST
+98.88 %, EMNIST 85.57 %, TI46 90.98 %.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ def energy(run: RunRecord) -> dict[str, Any] | None:
     e = run.evaluation
     if not e.get("synops"):
         return None
-    work = Work(e["synops"], e.get("input_macs", 0.0), e.get("neuron_updates", 0.0))
+    beside = {name: e.get(name, 0.0) for name in ("input_macs", "neuron_updates", "srm_updates")}
+    work = Work(e["synops"], **beside)
     n_macs = n_synapses(run.widths) if run.widths else None
     if n_macs is None and run.layers:
         n_macs = sum(layer.get("synapses", 0) for layer in run.layers if layer.get("weights")) or None

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from bitspike.report.record import Array, RunRecord
+from bitspike.report.arrays import Array
+from bitspike.report.record import RunRecord
 from bitspike.report.svg import BLUE, GREEN, RED
 
 MOST_NAMES = 12  # output neurons that have room for a name each

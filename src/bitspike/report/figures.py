@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bitspike.metrics import OverTime
-from bitspike.report.record import Array
+from bitspike.report.arrays import Array
 from bitspike.report.svg import BLUE, GRAY, GREEN, INK, RED, new_figure, step_axis, style, to_svg
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bitspike.metrics import bootstrap_interval
+from bitspike.metrics import accuracy_interval
 from bitspike.metrics.catalog import CATALOG
 from bitspike.report.cost import in_bytes, own_footprint
 from bitspike.report.record import RunRecord
@@ -54,6 +54,7 @@ def headline(run: RunRecord) -> list[Card]:
         for key, what in (
             ("input_macs", "are products of the input"),
             ("neuron_updates", "neuron updates besides"),
+            ("srm_updates", "neuron updates besides"),
         )
         if e.get(key)
     ]
@@ -74,10 +75,10 @@ def correct_ones(run: RunRecord) -> torch.Tensor | None:
 
 
 def _interval(run: RunRecord) -> str:
-    correct = correct_ones(run)
-    if correct is None:
+    share, n = run.evaluation.get("accuracy"), run.evaluation.get("n")
+    if share is None or not n:
         return ""
-    low, high = bootstrap_interval(correct, torch.Generator().manual_seed(0))
+    low, high = accuracy_interval(share, n)
     return f"95 % interval {low:.2%} to {high:.2%}"
 
 

@@ -16,13 +16,14 @@ from bitspike.metrics import accuracy_over_time
 from bitspike.metrics.catalog import CATALOG
 from bitspike.metrics.quality import N_BINS
 from bitspike.report import figures, learning, reliability, uncertainty
+from bitspike.report.arrays import Array
 from bitspike.report.band import band, band_rows
 from bitspike.report.cost import energy, size
 from bitspike.report.headline import correct_ones, headline
 from bitspike.report.older import kind_of
 from bitspike.report.plane import surfaces
 from bitspike.report.rasters import spike_rasters
-from bitspike.report.record import Array, RunRecord, read_record
+from bitspike.report.record import RunRecord, read_record
 from bitspike.report.trains import count_histograms, membranes, train_rasters
 
 _SHOWN_ELSEWHERE = (
@@ -69,6 +70,7 @@ def render(run: RunRecord) -> str:
         selective=uncertainty.selective(run),
         outside=uncertainty.ood_rows(run),
         conformal=uncertainty.conformal_rows(run),
+        conformal_samples=uncertainty.conformal_samples(run),
         early=uncertainty.early_rows(run),
         early_figures=_svgs(*uncertainty.early_figures(run)),
         surfaces=surfaces(run),

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import PercentFormatter
 
-from bitspike.report.record import Array, RunRecord
+from bitspike.report.arrays import Array
+from bitspike.report.record import RunRecord
 from bitspike.report.reliability import WAYS
 from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_svg
 

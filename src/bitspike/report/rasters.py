@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from bitspike.report.arrays import Array
 from bitspike.report.examples import choose, name_outputs, picture_of, show_picture, title, verdict
-from bitspike.report.record import Array, RunRecord
+from bitspike.report.record import RunRecord
 from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, step_axis, style, to_svg
 
 _BANDS = {"input": (0.0, 0.30), "hidden": (0.34, 0.56), "output": (0.60, 1.0)}

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from bitspike.errors import DataError
 from bitspike.report import older
-
-Array = NDArray[Any]
+from bitspike.report.arrays import Array, read_arrays
+from bitspike.training.run_folder import RunFolder
 
 _TRAINS = re.compile(r"example_layer\d+_spikes|layer\d+_histogram")
-_PER_SAMPLE = ("labels", "members", "predicted", "probabilities", "decision_time", "silent", "n_spikes")
 
 
 @dataclass(frozen=True)
@@ -127,8 +122,8 @@ class RunRecord:
     @property
     def n_steps(self) -> int | None:
         """Steps of the coding; a spike time of `n_steps` means never."""
-        given = self.evaluation.get("n_steps", self.part("coding", "n_steps"))
-        return int(given) if self.spiking and given is not None else None
+        given: int | None = self.evaluation.get("n_steps", self.part("coding", "n_steps"))
+        return given if self.spiking else None
 
     @property
     def layers(self) -> list[dict[str, Any]]:
@@ -203,64 +198,22 @@ def read_record(path: Path) -> RunRecord:
     """
     if not path.is_dir():
         raise DataError(f"{path} is not a folder; give the folder of one run")
-    evaluation = _read_object(path / "evaluation.json", "evaluate the run first")
-    if not isinstance(evaluation.get("accuracy", evaluation.get("rmse")), (int, float)):
+    if not (path / "evaluation.json").exists():
+        raise DataError(f"{path / 'evaluation.json'} is missing; evaluate the run first")
+    folder = RunFolder.open(path)
+    evaluation = folder.evaluation()
+    if "accuracy" not in evaluation and "rmse" not in evaluation:
         raise DataError(
             f"{path / 'evaluation.json'} has no number `accuracy`, nor `rmse`; evaluate the run again"
         )
     model = path / "model.bitspike"
     if model.is_file():
         evaluation.setdefault("model_bytes", model.stat().st_size)
-    manifest = path / "manifest.json"
     return RunRecord(
         path=path,
-        experiment=_read_object(path / "experiment.json", "this is not the folder of a run"),
+        experiment=folder.plain_experiment(),
         evaluation=evaluation,
-        manifest=_read_object(manifest, "") if manifest.exists() else {},
-        epochs=_read_lines(path / "metrics.jsonl"),
-        arrays=_read_arrays(path / "evaluation.safetensors"),
+        manifest=folder.manifest() if (path / "manifest.json").exists() else {},
+        epochs=folder.metrics(),
+        arrays=read_arrays(folder.evaluation_arrays),
     )
-
-
-def _read_object(path: Path, mend: str) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"{path} is missing; {mend}")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} holds {type(value).__name__}; expected one JSON object")
-    return value
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    epochs = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            epoch = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):  # cut off when the run was interrupted
-                break
-            raise DataError(f"{path}, line {number} is not JSON: {error}") from error
-        if not isinstance(epoch, dict):
-            raise DataError(f"{path}, line {number} is not a JSON object")
-        epochs.append(epoch)
-    return epochs
-
-
-def _read_arrays(path: Path) -> dict[str, Array]:
-    if not path.is_file():
-        return {}
-    try:
-        arrays: dict[str, Array] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is not a readable safetensors file: {error}") from error
-    for group in (_PER_SAMPLE, tuple(name for name in arrays if name.startswith("example_"))):
-        lengths = {name: len(arrays[name]) for name in group if name in arrays}
-        if len(set(lengths.values())) > 1:
-            raise DataError(f"{path}: arrays differ in length: {lengths}")
-    return arrays

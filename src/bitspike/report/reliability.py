@@ -11,7 +11,8 @@ from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 from bitspike.metrics import decided_confidence, reliability
 from bitspike.metrics.calibration import Binning
 from bitspike.metrics.quality import N_BINS
-from bitspike.report.record import Array, RunRecord
+from bitspike.report.arrays import Array
+from bitspike.report.record import RunRecord
 from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_svg
 
 BINNINGS: tuple[Binning, ...] = ("width", "mass")

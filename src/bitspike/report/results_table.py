@@ -10,6 +10,7 @@ from typing import Any
 
 from bitspike.errors import DataError
 from bitspike.metrics.catalog import CATALOG
+from bitspike.metrics.correctness import accuracy_interval
 from bitspike.report.record import RunRecord, read_record
 
 _S4NN = "S4NN, Kheradpisheh & Masquelier, Int. J. Neural Systems 30(6), 2020"
@@ -40,8 +41,8 @@ _KEYS = (
 _HEADINGS = {"interval": "95 % interval", "seeds": "seeds", "published": "published (%)"}
 _NOTE = (
     "± is the sample standard deviation over seeds. Published figures are those of the same kind of network, "
-    "trained by the authors' rule; they count a tie as right when the label is among the tied, as far as the "
-    f"authors' code shows: compare them with {CATALOG['accuracy_tie_optimistic'].label!r}. The interval is that of a "
+    "trained by the authors' rule; those of S4NN, BS4NN and the BNN count a tie as right when the label is among the "
+    f"tied: compare them with {CATALOG['accuracy_tie_optimistic'].label!r}. The interval is that of a "
     "test set of this size (Wilson). * published for the whole data set; what stands here was measured on a part of it "
     "with its own split."
 )
@@ -188,9 +189,7 @@ def _interval(runs: Sequence[RunRecord]) -> str:
     given = [accuracy for accuracy in accuracies if accuracy is not None]
     if not n or len(given) < len(accuracies):
         return "–"
-    p, z = mean(given), 1.96
-    centre, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
-    low, high = ((centre + side * half) / (1 + z * z / n) for side in (-1, 1))
+    low, high = accuracy_interval(mean(given), n)
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 

@@ -40,6 +40,7 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "path.simplify": False,
     "legend.frameon": False,
+    "legend.loc": "upper right",  # matplotlib looks for the best place in time that depends on the data, and warns
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
 }

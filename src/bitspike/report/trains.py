@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from bitspike.report.arrays import Array
 from bitspike.report.examples import (
     choose,
     name_outputs,
@@ -17,7 +18,7 @@ from bitspike.report.examples import (
     title,
     verdict,
 )
-from bitspike.report.record import Array, RunRecord
+from bitspike.report.record import RunRecord
 from bitspike.report.svg import BLUE, GRAY, ORANGE, new_figure, step_axis, style, to_svg
 
 _NEEDED = ("example_labels", "example_predicted")

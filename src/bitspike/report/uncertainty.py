@@ -9,7 +9,8 @@ import torch
 from matplotlib.ticker import PercentFormatter
 
 from bitspike.metrics import risk_coverage
-from bitspike.report.record import Array, RunRecord
+from bitspike.report.arrays import Array
+from bitspike.report.record import RunRecord
 from bitspike.report.reliability import confidences
 from bitspike.report.svg import BLUE, GRAY, INK, ORANGE, new_figure, style, to_svg
 
@@ -50,6 +51,12 @@ def conformal_rows(run: RunRecord) -> list[dict[str, Any]]:
     """Sets of classes by the `level` of coverage that they promise."""
     found: dict[str, dict[str, float]] = _figures(run).get("conformal") or {}
     return [{"level": 1 - float(alpha), **found[alpha]} for alpha in sorted(found, key=float, reverse=True)]
+
+
+def conformal_samples(run: RunRecord) -> int | None:
+    """How many calibration samples the thresholds of the sets come from; None of older runs."""
+    found = _figures(run).get("conformal_samples")
+    return found if type(found) is int else None
 
 
 def early_rows(run: RunRecord) -> list[dict[str, Any]]:

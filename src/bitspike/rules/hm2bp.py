@@ -59,6 +59,7 @@ class HM2BP(Rule, Micro):
     codings: ClassVar = (Direct, Poisson, EventBins, Cochlea)
     ranges: ClassVar[dict[str, Range]] = {
         **Micro.micro_ranges,
+        "desired": at_least(1),
         "undesired": at_least(0),
         "margin": at_least(0),
         "reg": at_least(0),
@@ -76,13 +77,18 @@ class HM2BP(Rule, Micro):
             raise UsageError("rule.cutoff must be positive (in tau_m), and needs rule.backward_bin = 1")
 
     def check(self, experiment: Experiment) -> None:
-        """Refuse counts that no neuron reaches, and a cut-off where it does not exist."""
+        """Refuse counts that no neuron reaches, and closed forms and cut-offs where they do not exist."""
         network, n_steps = cast(LIF, experiment.network), experiment.coding.n_steps
         most = (n_steps - 1) // (network.refractory + 1)
         if self.desired - self.margin > most:
             raise UsageError(
                 f"rule.desired is {self.desired}, but in {n_steps} steps a neuron fires at most {most} times; "
                 "lower it, or raise coding.n_steps"
+            )
+        if self.spsp == "closed" and network.refractory == 0 and isinstance(experiment.coding, Direct):
+            raise UsageError(
+                "rule.spsp closed resets every neuron in step 1, after a constant current has begun, and without "
+                "refractory steps that cuts it; set rule.spsp to trace, or network.refractory to 1 or more"
             )
         if self.cutoff is not None and experiment.backend != "reference":
             raise UsageError(
@@ -92,6 +98,16 @@ class HM2BP(Rule, Micro):
             self.spsp != "closed" or any(not layer.isdigit() for layer in network.hidden)
         ):
             raise UsageError("rule.cutoff belongs to spsp closed and dense layers")
+
+    def injected_every(self, n_steps: int, refractory: int) -> int | None:
+        """Steps between the spikes that a silent target is given (section 6.4); None where it is given none.
+
+        I = floor(T / desired), but no less than `refractory` + 1, the least of any neuron, and no more than T - 1, so
+        that there is a spike.
+        """
+        if not self.inject:
+            return None
+        return max(1, min(n_steps - 1, max(refractory + 1, math.floor(n_steps / self.desired))))
 
     def build(self, experiment: Experiment, task: Task, generator: torch.Generator) -> LIFNetwork:
         """Latents as `weights` says; thresholds are constants (section 6.10)."""
@@ -133,7 +149,7 @@ class HM2BPLearner(GradientLearner):
         rule, network, n = self.rule, self.network, len(batch.labels)
         with torch.no_grad():
             signal = network.signal(batch.inputs, generator)
-        interval = max(1, math.floor(network.n_steps / rule.desired)) if rule.inject else None
+        interval = rule.injected_every(network.n_steps, network.neurons[-1].refractory)
         run = self.model(signal, rule, Macro(batch.labels, interval), generator)
         targets = torch.full_like(run.counts, rule.undesired).scatter_(1, batch.labels[:, None], rule.desired)
         error = run.counts - targets
@@ -232,8 +248,10 @@ class Boost:
         own = self.state_dict()
         if state.keys() != own.keys() or any(state[name].dtype != own[name].dtype for name in own):
             raise DataError(f"weights of samples are {sorted(state)}; expected {sorted(own)}")
-        if len({tensor.shape for tensor in state.values()}) != 1:
-            raise DataError("boost.q, boost.label and boost.wrong differ in length")
+        if len({tensor.shape for tensor in state.values()}) != 1 or state["boost.q"].ndim != 1:
+            raise DataError("boost.q, boost.label and boost.wrong are no rows of one length")
+        if not bool(((state["boost.label"] >= -1) & (state["boost.label"] < self.n_classes)).all()):
+            raise DataError(f"boost.label is no class; expected -1 to {self.n_classes - 1}")
         self.q, self.label, self.wrong = (state[f"boost.{name}"].clone() for name in ("q", "label", "wrong"))
 
     def _reach(self, n: int) -> None:

@@ -8,6 +8,7 @@ state of random generators to keep: each epoch makes its generators anew from th
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 from bitspike.contracts import Learner
 from bitspike.errors import DataError
-from bitspike.files import write_atomically
+from bitspike.files import parse_json, write_atomically
+from bitspike.packed.fields import MAX_NEURONS
+from bitspike.training.finite import first_not_finite
 from bitspike.training.trainer import Facts
 
 VERSION = 3
@@ -79,29 +82,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DataError(f"{path}: there is no checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
-            known = json.loads((file.metadata() or {})["bitspike"])
+            known = parse_json((file.metadata() or {})["bitspike"])
             if known["version"] not in (2, VERSION):
                 raise DataError(
                     f"{path}: checkpoint version {known['version']}; this bitspike reads versions 2 and {VERSION}"
                 )
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        if (odd := first_not_finite(tensors)) is not None:
+            raise DataError(
+                f"{path}: {odd} holds NaN or infinite numbers; delete the file to start the run again"
+            )
         states = _version_2(known, tensors) if known["version"] == 2 else _states(tensors)
         return Checkpoint(
             epoch=_count(known["epoch"]),
             best_epoch=_count(known["best_epoch"]),
             best_score=float(known["best_accuracy" if known["version"] == 2 else "best_score"]),
-            facts=Facts(
-                n_inputs=_count(known["n_inputs"]),
-                n_classes=_count(known["n_classes"]),
-                input_shape=tuple(_count(size) for size in known["input_shape"]),
-                n_train=_count(known["n_train"]),
-            ),
+            facts=_facts(known),
             **states,
         )
     except DataError:
         raise
     except (
-        SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError,
+        SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError,
     ) as error:  # fmt: skip
         raise DataError(
             f"{path}: not a checkpoint of bitspike, or a damaged one ({type(error).__name__}: {error}); "
@@ -109,22 +111,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
-def restore_network(path: Path, network: nn.Module, state: State) -> None:
-    """Copy `state`, read from `path`, into the network; one of another shape raises `DataError`."""
+def require_fit(path: Path, network: nn.Module, state: State) -> None:
+    """Refuse, with `DataError`, a `state`, read from `path`, that is not one of the network."""
     own = network.state_dict()
     given = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
     needed = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in own.items()}
     if given != needed:
         odd = sorted(name for name in given.keys() | needed.keys() if given.get(name) != needed.get(name))
         raise DataError(f"{path}: the checkpoint does not fit the experiment's network, first at {odd[0]!r}")
+
+
+def restore_network(path: Path, network: nn.Module, state: State) -> None:
+    """Copy `state`, read from `path`, into the network; one of another shape raises `DataError`."""
+    require_fit(path, network, state)
     network.load_state_dict(state)
 
 
 def restore_learner(path: Path, learner: Learner, state: State) -> None:
-    """Copy what a learner carried, read from `path`, back; what does not fit raises `DataError`."""
+    """Copy what a learner carried, read from `path`, back; whatever it cannot take raises `DataError`."""
     try:
         learner.load_state_dict(state)
-    except DataError as error:
+    except (DataError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: the checkpoint does not fit the experiment's rule: {error}") from error
 
 
@@ -154,7 +161,15 @@ def _version_2(known: dict[str, Any], tensors: State) -> dict[str, State]:
     return states
 
 
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is not a count")
+def _count(value: Any, most: int = 1 << 62) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is not a count, 0 to {most}")
     return value
+
+
+def _facts(known: dict[str, Any]) -> Facts:
+    """What a network is built for; more neurons than one may have are refused before it is built."""
+    shape = tuple(_count(size, MAX_NEURONS) for size in known["input_shape"])
+    _count(math.prod(shape), MAX_NEURONS)
+    n_inputs, n_classes = (_count(known[name], MAX_NEURONS) for name in ("n_inputs", "n_classes"))
+    return Facts(n_inputs, n_classes, shape, _count(known["n_train"]))

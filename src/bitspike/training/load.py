@@ -76,4 +76,6 @@ def _loaded(folder: Path | str, plugins: Plugins) -> tuple[Experiment, Network, 
     # Recordings are counted in channels already; a rule reads no more than that from the sample.
     sample = encode_images(experiment.coding, images) if experiment.coding.of_images else images
     task = Task(sample, facts.n_classes, facts.input_shape, facts.n_train)
-    return experiment, experiment.rule.build(experiment, task, noise), checkpoint, run.checkpoint
+    with run.blamed():
+        network: Network = experiment.rule.build(experiment, task, noise)
+    return experiment, network, checkpoint, run.checkpoint

@@ -55,16 +55,19 @@ def write_manifest(
     n_processes: int,
     epoch: int,
     changes: dict[str, Any],
+    ended: bool = False,
 ) -> None:
     """Write manifest.json, or, after `epoch` > 0, note in it that the run goes on; other data raise `DataError`.
 
-    `changes`: what holds from here on, by dotted name, (before, after).
+    Of a run that has `ended` nothing is written. `changes`: what holds from here on, by dotted name, (before, after).
     """
     now = manifest(seed, data, backend, device, n_processes)
     if epoch:
-        before = folder.read_json("manifest.json")
-        if not isinstance(before, dict) or not _same_data(before.get("data"), data):
+        before = folder.manifest()
+        if not _same_data(before.get("data"), data):
             raise DataError(f"{folder.path}: the data are not those that the run began with")
+        if ended:
+            return
         now |= {"after_epoch": epoch}
         if changes:
             now["changes"] = {name: codec.plain(pair) for name, pair in changes.items()}

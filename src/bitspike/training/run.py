@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from bitspike.networks.committee import deciding
 from bitspike.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
+    require_fit,
     restore_learner,
     restore_network,
     save_checkpoint,
@@ -100,7 +101,10 @@ def _train(
 ) -> TrainResult:
     codec.require_savable(experiment)
     with processes() as group:
-        dataset = load(experiment.data.name, data_dir or experiment.data.dir)  # before anything is written
+        with RunFolder(Path(out)).blamed() if resume and out is not None else nullcontext():
+            dataset = load(
+                experiment.data.name, data_dir or experiment.data.dir
+            )  # before anything is written
         path = place(experiment, out, resume, group.is_first, bool(changes))
         folder = RunFolder(Path(group.tell(str(path))))
         try:
@@ -132,7 +136,8 @@ class _Run:
         self.experiment, self.folder, self.group, self.dataset = experiment, folder, group, dataset
         parts = split(dataset, experiment.data.validation, experiment.split_seed)
         self.test = parts.test_inputs, torch.tensor(parts.test_labels)
-        self.trainer = Trainer(experiment, parts, dataset.n_outputs, dataset.shape, group)
+        with folder.blamed() if (folder.path / "experiment.json").exists() else nullcontext():
+            self.trainer = Trainer(experiment, parts, dataset.n_outputs, dataset.shape, group)
         self.final: Network | None = None
         if group.is_first:
             stack.enter_context(folder.owned())
@@ -151,6 +156,7 @@ class _Run:
         if group.is_first:
             write_manifest(
                 folder, experiment.seed, data, backend, str(network.device), group.size, self.trainer.epoch, changes,
+                self.final is not None,
             )  # fmt: skip
             if changes:
                 folder.write_experiment(experiment)
@@ -177,7 +183,7 @@ class _Run:
             self._finish()
         network = self.trainer.network if self.final is None else self.final
         self.group.align(network)
-        evaluation = self.folder.read_json("evaluation.json") if self.group.is_first else None
+        evaluation = self.folder.evaluation() if self.group.is_first else None
         return TrainResult(self.folder.path, self.experiment, network, self.group.tell(evaluation))
 
     def _keep(self, figures: dict[str, Any]) -> None:
@@ -254,6 +260,8 @@ class _Run:
         if not ended:
             restore_network(path, trainer.network, checkpoint.network)
             restore_learner(path, trainer.learner, checkpoint.learner)
+            if checkpoint.best or checkpoint.best_epoch:
+                require_fit(path, trainer.network, checkpoint.best)
         trainer.epoch, trainer.best = checkpoint.epoch, checkpoint.best
         trainer.best_epoch, trainer.best_score = checkpoint.best_epoch, checkpoint.best_score
         if self.group.is_first:

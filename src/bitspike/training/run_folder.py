@@ -20,12 +20,25 @@ from typing import Any
 from bitspike import codec
 from bitspike.errors import DataError, UsageError
 from bitspike.experiment import Experiment
-from bitspike.files import cannot_write, write_atomically
+from bitspike.files import (
+    MAX_TEXT,
+    cannot_write,
+    clear_left_over,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    write_atomically,
+)
+from bitspike.training.forms import EVALUATION, EXPERIMENT, MANIFEST, METRICS, Fields, check_form
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+# Nobody but the owner writes these.
+_OWN = ("experiment.json", "manifest.json", "metrics.jsonl", "evaluation.*", "checkpoint.*", "snapshot-*")
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ class RunFolder:
                 raise UsageError(
                     f"{self.path}: another process trains this run; wait for its end, stop it, or give another folder"
                 ) from error
+            for names in _OWN:
+                clear_left_over(self.path, names)
             yield
         finally:
             os.close(descriptor)
@@ -116,9 +131,17 @@ class RunFolder:
         """
         file = self.path / "experiment.json"
         try:
-            return codec.from_json(file.read_text(), plugins)
-        except (OSError, UnicodeDecodeError, UsageError) as error:
+            return codec.from_json(read_bytes(file, MAX_TEXT).decode(), plugins)
+        except (UnicodeDecodeError, UsageError) as error:
             raise DataError(f"{file}: {error}") from error
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What goes wrong here by what the run asks for is a `DataError` that names experiment.json."""
+        try:
+            yield
+        except (DataError, UsageError) as error:
+            raise DataError(f"{self.path / 'experiment.json'}: {error}") from error
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Write experiment.json atomically."""
@@ -128,12 +151,27 @@ class RunFolder:
         """Write `name` atomically."""
         write_atomically(self.path / name, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
-    def read_json(self, name: str) -> Any:
-        """Read `name`; raises `DataError` when it is missing or damaged."""
+    def evaluation(self) -> dict[str, Any]:
+        """What evaluation.json holds; raises `DataError` when it is missing, damaged or of another form."""
+        return self._read("evaluation.json", EVALUATION)
+
+    def manifest(self) -> dict[str, Any]:
+        """What manifest.json holds; raises `DataError` when it is missing, damaged or of another form."""
+        return self._read("manifest.json", MANIFEST)
+
+    def plain_experiment(self) -> dict[str, Any]:
+        """experiment.json as it is written, for those who need none of its classes; raises `DataError`."""
+        return self._read("experiment.json", EXPERIMENT)
+
+    def _read(self, name: str, form: Fields) -> dict[str, Any]:
+        file, mend = self.path / name, "put a copy of it back, or train again into another folder"
+        value = read_json(file, mend)
         try:
-            return json.loads((self.path / name).read_text())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.path / name}: cannot be read ({error})") from error
+            check_form(form, value, "")
+        except DataError as error:
+            raise DataError(f"{file}: {error}; {mend}") from error
+        found: dict[str, Any] = value
+        return found
 
     def append_metrics(self, figures: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
@@ -145,24 +183,26 @@ class RunFolder:
             raise cannot_write(file, error) from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, one per epoch; a line that was cut off ends the list."""
+        """The lines of metrics.jsonl, one per epoch; a last one that was cut off is left out, else `DataError`."""
         file = self.path / "metrics.jsonl"
-        lines: list[dict[str, Any]] = []
-        if file.exists():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    figures = json.loads(line)
-                except ValueError:
-                    break
-                if not isinstance(figures, dict) or type(figures.get("epoch")) is not int:
-                    break
-                lines.append(figures)
+        mend = "remove that line, or the file: only reports read it"
+        lines = read_json_lines(file, mend) if os.path.lexists(file) else []
+        for number, figures in enumerate(lines, start=1):
+            try:
+                check_form(METRICS, figures, "")
+            except DataError as error:
+                raise DataError(f"{file}, line {number}: {error}; {mend}") from error
+        if len({len(figures["firing"]) for figures in lines if "firing" in figures}) > 1:
+            raise DataError(f"{file}: the lines tell of networks with other layers; {mend}")
         return lines
 
     def truncate_metrics(self, epoch: int) -> None:
-        """Drop the lines after `epoch`: what the checkpoint does not cover happens again."""
-        kept = [json.dumps(figures) + "\n" for figures in self.metrics() if figures["epoch"] <= epoch]
-        write_atomically(self.path / "metrics.jsonl", "".join(kept).encode())
+        """Drop the lines after `epoch`, if any: what the checkpoint does not cover happens again."""
+        file = self.path / "metrics.jsonl"
+        lines = [json.dumps(figures) + "\n" for figures in self.metrics() if figures["epoch"] <= epoch]
+        kept = "".join(lines).encode()
+        if not file.exists() or read_bytes(file, MAX_TEXT) != kept:
+            write_atomically(file, kept)
 
 
 def default_path(name: str) -> Path:

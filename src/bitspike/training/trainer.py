@@ -27,6 +27,7 @@ from bitspike.networks.inputs import encode_images, take
 from bitspike.ops.backend import resolve_device
 from bitspike.training import continual
 from bitspike.training.encode import encode
+from bitspike.training.finite import first_not_finite
 from bitspike.training.processes import Processes
 from bitspike.training.progress import Totals
 from bitspike.training.randomness import generator, order
@@ -179,6 +180,10 @@ class Trainer:
         if not math.isfinite(figures["loss"]):
             raise BitspikeError(
                 f"the loss became {figures['loss']} in epoch {epoch}; take smaller steps (optimizer.lr)"
+            )
+        if (odd := first_not_finite(self.network.state_dict() | self.learner.state_dict())) is not None:
+            raise BitspikeError(
+                f"{odd} became NaN or infinite in epoch {epoch}; take smaller steps (optimizer.lr)"
             )
         if self.group.is_first:
             figures |= {"seconds": round(seconds, 4), "images_per_second": round(done / seconds, 1)}

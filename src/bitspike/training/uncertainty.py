@@ -20,6 +20,7 @@ from bitspike.metrics.calibration import (
 from bitspike.metrics.conformal import (
     conformal_grid,
     conformal_threshold,
+    coverage_range,
     early_figures,
     early_stopping,
     label_scores,
@@ -64,7 +65,7 @@ def measure(
     def predict(inputs: Any) -> Prediction:
         return network.decide(inputs, noise)
 
-    figures = decision_figures(test.prediction, test.labels, noise)
+    figures = decision_figures(test.prediction, test.labels)
     if test.images is not None and test.images.shape[1] > 1:  # rows of features are not images
         figures["ood"] = _outside(predict, encode, test, noise)
     if validation is None:
@@ -72,7 +73,10 @@ def measure(
     held = predict(validation.inputs)
     thresholds = conformal_grid(label_scores(held.probabilities, validation.labels))
     figures["conformal_thresholds"] = thresholds
-    figures["conformal"] = conformal_figures(test.prediction.probabilities, test.labels, thresholds)
+    figures["conformal_samples"] = n_samples = len(validation.labels)
+    figures["conformal"] = conformal_figures(
+        test.prediction.probabilities, test.labels, thresholds, n_samples
+    )
     if network.anytime and n_steps > 1 and len(validation.labels) > 1:
         figures["conformal_early"] = _early(network, test, validation, n_steps, noise)
     figures["temperature"] = _scaled(test, held, validation.labels)
@@ -116,9 +120,14 @@ def _early(
         rule = early_stopping(known, target, alpha, noise)
         threshold = conformal_threshold(label_scores(known[:, -1], target), alpha)
         full = set_figures(prediction_sets(asked[:, -1], threshold), labels)
+        stopped = early_figures(rule, asked, labels, times, latest)
         found[str(alpha)] = {
-            "early": early_figures(rule, asked, labels, times, latest),
-            "full": {**full, "decision_time": float(latest.double().mean())},
+            "early": {**stopped, "coverage_range": list(coverage_range(rule.n_samples, alpha))},
+            "full": {
+                **full,
+                "coverage_range": list(coverage_range(len(target), alpha)),
+                "decision_time": float(latest.double().mean()),
+            },
         }
     return found
 

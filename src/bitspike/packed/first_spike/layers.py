@@ -12,7 +12,7 @@ from bitspike.ops.operators import Dense
 from bitspike.packed.base import Demand
 from bitspike.packed.decisions import Array
 from bitspike.packed.images import ImagePacked
-from bitspike.packed.weights import Reals, Signs, Weights
+from bitspike.packed.weights import LARGEST, Reals, Signs, Weights
 
 MAX_STEPS = 32766
 
@@ -40,6 +40,10 @@ class FirstSpikePackedLayer:
             raise UsageError(f"thresholds are not a float32 array of shape ({self.n_out},)")
         if not np.isfinite(levels).all():
             raise UsageError("a threshold is NaN or infinite; thresholds must be finite")
+        if float(np.abs(levels).max()) > LARGEST:
+            raise UsageError(f"a threshold is larger than {LARGEST:g}")
+        if isinstance(self.weights, Reals):
+            self.weights.require_at_most(LARGEST, "a weight")
 
     @staticmethod
     def binary(positive: Array, thresholds: Array) -> FirstSpikePackedLayer:

@@ -13,8 +13,8 @@ from bitspike.errors import UsageError
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Operator
 from bitspike.packed.decisions import Array
-from bitspike.packed.weights import Reals, Weights
-from bitspike.packed.window import LARGEST, MAX_WIDTH, WindowPacked
+from bitspike.packed.weights import LARGEST, Reals, Weights
+from bitspike.packed.window import MAX_WIDTH, WindowPacked
 
 
 @dataclass(frozen=True, eq=False)

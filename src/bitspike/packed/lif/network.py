@@ -17,7 +17,7 @@ from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.lif import file, reference
 from bitspike.packed.lif.layers import LIFPackedLayer, LIFStack
 from bitspike.packed.lif.native import LIFEngine
-from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.operations import Operations, products, updates
 from bitspike.packed.weights import Reals, Signs, snap_window
 from bitspike.packed.window import Constant
 
@@ -49,7 +49,8 @@ class LIFPacked(LIFStack):
 
     def operations(self, inputs: Any) -> Operations:
         """Updates of all neurons in every step, and products of the pixels where they enter as a current."""
-        return of_window(self.operators, self.n_steps, inputs if isinstance(self.coding, Constant) else None)
+        macs = products(self.operators[0], inputs) if isinstance(self.coding, Constant) else 0.0
+        return Operations(macs, updates(self.operators, self.n_steps))
 
     def to_parts(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
         """What a model file holds of the network."""

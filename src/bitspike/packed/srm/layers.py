@@ -14,8 +14,8 @@ from bitspike.ops.operators import Conv, Dense
 from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.packed.decisions import Array
 from bitspike.packed.lif.layers import check_weights
-from bitspike.packed.weights import Reals, Signs, Weights
-from bitspike.packed.window import LARGEST, MAX_WIDTH, Constant, WindowPacked
+from bitspike.packed.weights import LARGEST, Reals, Signs, Weights
+from bitspike.packed.window import MAX_WIDTH, Constant, WindowPacked
 
 
 @dataclass(frozen=True, eq=False)

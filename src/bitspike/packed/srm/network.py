@@ -14,7 +14,7 @@ from bitspike.ops.srm.neuron import SRMNeuron
 from bitspike.packed.base import Known
 from bitspike.packed.container import Tensors
 from bitspike.packed.decisions import Array, Decisions
-from bitspike.packed.operations import Operations, of_window
+from bitspike.packed.operations import Operations, updates
 from bitspike.packed.srm import file, reference
 from bitspike.packed.srm.layers import SRMPackedLayer, SRMStack
 from bitspike.packed.srm.native import SRMEngine
@@ -54,7 +54,7 @@ class SRMPacked(SRMStack):
 
     def operations(self, inputs: Any) -> Operations:
         """Updates of all neurons in every step."""
-        return of_window(self.operators, self.n_steps)
+        return Operations(srm_updates=updates(self.operators, self.n_steps))
 
     def to_parts(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Array]]:
         """What a model file holds of the network."""
