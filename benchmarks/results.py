@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 README_RECIPES = (
-    "bs4nn-digits", "bs4nn-mnist", "s4nn-mnist", "bnn-mnist-augmented", "bayes-bs4nn-mnist", "hm2bp-mnist", "hm2bp-mnist-binary",
-    "bs4nn-fashion",
+    "bs4nn-digits", "bs4nn-mnist", "s4nn-mnist", "bnn-mnist-augmented", "bayes-bs4nn-mnist", "hm2bp-mnist",
+    "hm2bp-mnist-binary", "bs4nn-fashion",
 )  # fmt: skip
 README_COLUMNS = (
     "recipe", "network", "weights", "Accuracy (%)", "Calibration error (%)", "Spikes (per input)",
