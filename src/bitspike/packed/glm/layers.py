@@ -12,8 +12,8 @@ from bitspike.ops.glm.topology import Topology
 from bitspike.ops.operators import Dense
 from bitspike.packed.base import Demand
 from bitspike.packed.decisions import Array
-from bitspike.packed.weights import Reals, Signs, Weights
-from bitspike.packed.window import LARGEST, Constant, WindowPacked
+from bitspike.packed.weights import LARGEST, Reals, Signs, Weights
+from bitspike.packed.window import Constant, WindowPacked
 
 Decision = Literal["probability", "count", "mean-field"]
 MAX_FILTERS, MAX_LENGTH, MAX_RUNS = 64, 4096, 10_000
