@@ -30,8 +30,8 @@ struct Teaching {
         require(draws > 1 || Baseline(baseline) != Baseline::leave_one_out || Kind(kind) != Kind::scalar,
                 "signal: leave-one-out needs two draws");
         require(mean.shape(0) == std::size_t(net.n_steps), "mean must be (n_steps)");
-        signal = {Kind(kind), Baseline(baseline), draws, 1, float(lam), float(alpha), float(std::log(silence)), same_step,
-                  mean.data(), nullptr};
+        signal = {Kind(kind),   Baseline(baseline),       draws,     1,           float(lam),
+                  float(alpha), float(std::log(silence)), same_step, mean.data(), nullptr};
         if (Kind(kind) == Kind::vector) take(given, net);
         signal.feedback = feedback.data();
     }
@@ -42,14 +42,16 @@ struct Teaching {
         const std::size_t hidden = net.n_groups - 2;
         require(given.size() == hidden, "feedback: there must be B of every hidden group");
         signal.n_feedback = hidden ? static_cast<int>(given[0].shape(0)) : 1;
-        require(signal.n_feedback == 1 || signal.n_feedback == net.filters.n, "feedback: B must be one for all filters or one each");
+        require(signal.n_feedback == 1 || signal.n_feedback == net.filters.n,
+                "feedback: B must be one for all filters or one each");
         const std::size_t rows = std::size_t(signal.n_feedback) * out.lanes;
         float* to = scratch<float, struct OfFeedback>(rows * net.lanes);
         for (std::size_t h = 0; h < hidden; ++h) {
             const Group& g = net.groups[h + 1];
-            const std::size_t n_rows = Circuits::rows(g), n_out = Circuits::rows(out);
-            require(given[h].shape(0) == std::size_t(signal.n_feedback) && given[h].shape(1) == n_out && given[h].shape(2) == n_rows,
-                    "feedback: B must be (filters, output rows, rows)");
+            const std::size_t n_rows = g.rows(), n_out = out.rows();
+            require(
+                given[h].shape(0) == std::size_t(signal.n_feedback) && given[h].shape(1) == n_out && given[h].shape(2) == n_rows,
+                "feedback: B must be (filters, output rows, rows)");
             feedback[h + 1] = to;
             for (int k = 0; k < signal.n_feedback; ++k)
                 for (std::size_t row = 0; row < n_out; ++row) {
@@ -63,9 +65,9 @@ struct Teaching {
 
 // What outputs emit, in lanes: (batch, n_steps, lanes of the output).
 const float* in_lanes(const In<float, 3>& wanted, const Group& out, std::size_t batch, std::size_t n_steps) {
-    require(wanted.shape(0) == batch && wanted.shape(1) == n_steps && wanted.shape(2) == Circuits::rows(out),
+    require(wanted.shape(0) == batch && wanted.shape(1) == n_steps && wanted.shape(2) == out.rows(),
             "what outputs emit must be (batch, n_steps, output rows)");
-    const std::size_t rows = Circuits::rows(out);
+    const std::size_t rows = out.rows();
     float* to = scratch<float, struct OfWanted>(batch * n_steps * out.lanes);
     for (std::size_t k = 0; k < batch * n_steps; ++k) {
         const float* from = wanted.data() + k * rows;
@@ -92,15 +94,16 @@ struct Samples {
     Samples(const Network& net, const Signal& signal, std::size_t n, float* scores, float* sums_of_all)
         : all(n), n_sums(n_sums_of(net)), sums(sums_of_all) {
         const std::size_t steps = net.n_steps, draws = signal.draws, lanes = net.lanes;
-        const std::size_t n_rows = draws * net.circuits * steps, n_starts = draws * net.n_groups * (steps + 1), n_errors = errors_of(net, signal);
+        const std::size_t n_rows = draws * net.circuits * steps, n_starts = draws * net.n_groups * (steps + 1),
+                          n_errors = errors_of(net, signal);
         std::int32_t* rows = scratch<std::int32_t, struct OfEmissions>(n * (n_rows + n_starts));
         float* errors = scratch<float, struct OfErrors>(n * n_errors);
         for (std::size_t b = 0; b < n; ++b) {
             float* own = sums + b * n_sums;
             std::int32_t* here = rows + b * (n_rows + n_starts);
             float *reward = own + lanes * (1 + net.own_length), *likelihood = reward + steps;
-            all[b] = {own, own + lanes, reward, likelihood, likelihood + 1, scores + b * net.output().n, here, here + n_rows,
-                      errors + b * n_errors};
+            all[b] = {own,           own + lanes,          reward, likelihood, likelihood + 1, scores + b * net.output().n, here,
+                      here + n_rows, errors + b * n_errors};
         }
     }
     static std::size_t n_sums_of(const Network& net) {
@@ -121,15 +124,17 @@ nb::tuple told(const Network& net, const Signal& signal, const Maybe<In<float, 2
     std::vector<float> lanes(net.lanes);
     const double *of_own = totals.data() + net.lanes, *reward = of_own + std::size_t(net.own_length) * net.lanes,
                  *likelihood = reward + net.n_steps, *emitted = likelihood + 1;
-    const auto add_rows = [&](int group, float* to) { from_lanes(net.groups[group], lanes.data(), to, 1.0f / static_cast<float>(signal.draws)); };
+    const auto add_rows = [&](int group, float* to) {
+        from_lanes(net.groups[group], lanes.data(), to, 1.0f / static_cast<float>(signal.draws));
+    };
     for (int group = 1; group < net.n_groups; ++group) {
         const Group& g = net.groups[group];
         std::copy(totals.begin() + g.first, totals.begin() + g.first + g.lanes, lanes.begin());
-        biases.push_back(make<float>({Circuits::rows(g)}));
+        biases.push_back(make<float>({g.rows()}));
         add_rows(group, biases.back().data());
         if (group + 1 < net.n_groups) rates.push_back(emitted[group] / (runs * net.n_steps * g.n));
         if (!own_table) continue;
-        own.push_back(make<float>({own_table->shape(0), Circuits::rows(g)}));
+        own.push_back(make<float>({own_table->shape(0), g.rows()}));
         for (std::size_t k = 0; k < own_table->shape(0); ++k) {
             for (int lane = 0; lane < g.lanes; ++lane) {
                 double total = 0;
@@ -137,7 +142,7 @@ nb::tuple told(const Network& net, const Signal& signal, const Maybe<In<float, 2
                     total += own_table->data()[k * net.own_length + d] * of_own[std::size_t(d) * net.lanes + g.first + lane];
                 lanes[lane] = static_cast<float>(total);
             }
-            add_rows(group, own.back().data() + k * Circuits::rows(g));
+            add_rows(group, own.back().data() + k * g.rows());
         }
     }
     Out<float> rewards = make<float>({static_cast<std::size_t>(net.n_steps)});
@@ -165,8 +170,8 @@ nb::tuple learn(const Groups& sizes, const Connections& pairs, const std::vector
     std::vector<Out<float>> gradients;
     std::vector<std::size_t> begins{0};
     for (const Connection& y : circuits.connections) {
-        const std::size_t rows = Circuits::rows(net.groups[y.source]);
-        gradients.push_back(make<float>({rows, table.shape(0), Circuits::rows(net.groups[y.target])}));
+        const std::size_t rows = net.groups[y.source].rows();
+        gradients.push_back(make<float>({rows, table.shape(0), net.groups[y.target].rows()}));
         begins.push_back(begins.back() + circuits.gradient_size(y));
     }
     const std::size_t n_sums = Samples::n_sums_of(net);
@@ -178,8 +183,10 @@ nb::tuple learn(const Groups& sizes, const Connections& pairs, const std::vector
         std::vector<ByStep> inputs(batch);
         for (std::size_t b = 0; b < batch; ++b) inputs[b] = lists[b];
         float* gradient = scratch<float, struct OfGradients>(begins.back());
-        lif::over(begins.back(), threads, [&](std::size_t begin, std::size_t end) { std::fill(gradient + begin, gradient + end, 0.0f); });
-        const std::size_t some = std::min(batch, std::max<std::size_t>(4 * std::max(1, threads), kTogether / Samples::errors_of(net, signal)));
+        lif::over(begins.back(), threads,
+                  [&](std::size_t begin, std::size_t end) { std::fill(gradient + begin, gradient + end, 0.0f); });
+        const std::size_t some =
+            std::min(batch, std::max<std::size_t>(4 * std::max(1, threads), kTogether / Samples::errors_of(net, signal)));
         float* sums = scratch<float, struct OfSums>(some * n_sums);
         for (std::size_t first = 0; first < batch; first += some) {
             const std::size_t n = std::min(some, batch - first);
@@ -194,7 +201,7 @@ nb::tuple learn(const Groups& sizes, const Connections& pairs, const std::vector
             });
             for (std::size_t c = 0; c < circuits.connections.size(); ++c) {
                 const Connection& y = circuits.connections[c];
-                lif::over(Circuits::rows(net.groups[y.source]), threads, [&](std::size_t begin, std::size_t end) {
+                lif::over(net.groups[y.source].rows(), threads, [&](std::size_t begin, std::size_t end) {
                     kernels.scatter(net, signal, y, samples.all.data(), inputs.data() + first, n, static_cast<int>(begin),
                                     static_cast<int>(end), gradient + begins[c]);
                 });
@@ -206,7 +213,8 @@ nb::tuple learn(const Groups& sizes, const Connections& pairs, const std::vector
         for (std::size_t c = 0; c < circuits.connections.size(); ++c) {
             const Group& g = net.groups[circuits.connections[c].target];
             float* to = gradients[c].data();
-            for (const float *from = gradient + begins[c], *end = gradient + begins[c + 1]; from < end; from += g.lanes, to += Circuits::rows(g))
+            for (const float *from = gradient + begins[c], *end = gradient + begins[c + 1]; from < end;
+                 from += g.lanes, to += g.rows())
                 from_lanes(g, from, to, share);
         }
     }
@@ -219,6 +227,6 @@ nb::tuple learn(const Groups& sizes, const Connections& pairs, const std::vector
 void bind_glm(nanobind::module_& m) {
     using namespace nanobind::literals;
     m.def("glm_learn", &bitspike::glm::learn, "groups"_a, "connections"_a, "weights"_a, "biases"_a, "feedback"_a, "table"_a,
-          "feedback_table"_a.none(), "bits"_a, "wanted"_a, "keys"_a, "signal"_a, "signal_feedback"_a, "mean"_a, "threads"_a, "isa"_a,
-          "One batch under constant parameters: slopes of weights, biases and feedback, rewards, ln p, scores, rates.");
+          "feedback_table"_a.none(), "bits"_a, "wanted"_a, "keys"_a, "signal"_a, "signal_feedback"_a, "mean"_a, "threads"_a,
+          "isa"_a, "One batch under constant parameters: slopes of weights, biases and feedback, rewards, ln p, scores, rates.");
 }

@@ -31,8 +31,18 @@ Rule rule_of(const RuleTuple& numbers, int streams, bool has_baseline) {
     const double blocks = keep > 0 ? std::ceil(std::log(kNothing) / std::log(keep)) : 0;
     // A trace that is multiplied by rewards need not fade.
     const double tail = aliased ? kForEver : steps == 1 ? blocks : steps * (blocks + 1);
-    return {vowel, baseline, aliased, steps, static_cast<int>(std::min(tail, kForEver)), float(lr / streams), float(kappa), float(beta),
-            float(alpha), float(per_output), float(per_hidden), float(std::log(silence))};
+    return {vowel,
+            baseline,
+            aliased,
+            steps,
+            static_cast<int>(std::min(tail, kForEver)),
+            float(lr / streams),
+            float(kappa),
+            float(beta),
+            float(alpha),
+            float(per_output),
+            float(per_hidden),
+            float(std::log(silence))};
 }
 
 // What is learned, and what a rule carries of it for each stream; lists that are empty are not carried.
@@ -56,8 +66,9 @@ struct Carried {
 
 nb::tuple online(const Groups& sizes, const Connections& pairs, const Several& values, const std::vector<Several>& carried_lists,
                  const std::vector<Maybe<In<float, 3>>>& masks, In<float, 2> table, const Maybe<In<float, 2>>& own_table,
-                 const std::vector<InOut<float, 3>>& history, const std::vector<InOut<std::int32_t, 2>>& idle, In<std::int64_t, 3> bits,
-                 const Given& given, In<std::int64_t, 1> keys, std::uint64_t first, const RuleTuple& rule_numbers,
+                 const std::vector<InOut<float, 3>>& history, const std::vector<InOut<std::int32_t, 2>>& idle,
+                 In<std::int64_t, 3> bits, const Given& given, In<std::int64_t, 1> keys, std::uint64_t first,
+                 const RuleTuple& rule_numbers,
                  const Maybe<std::tuple<InOut<float, 1>, InOut<float, 1>, nb::ndarray<std::int64_t, nb::device::cpu>>>& block,
                  const std::string& isa) {
     const OnlineKernels& kernels = BITSPIKE_PICK(online_kernels, isa);
@@ -66,7 +77,8 @@ nb::tuple online(const Groups& sizes, const Connections& pairs, const Several& v
     require(n_groups >= 2 && streams >= 1 && streams < (1 << 20), "there must be two groups and a stream");
     const lif::SpikeBits x(bits, sizes[0].first * sizes[0].second);
     const std::size_t steps = x.n_steps, learned = n_groups - 1;
-    require(history.size() == n_groups && idle.size() == n_groups && given.size() == n_groups, "there must be a history of every group");
+    require(history.size() == n_groups && idle.size() == n_groups && given.size() == n_groups,
+            "there must be a history of every group");
     require(values.size() == pairs.size() + learned * (own_table ? 2 : 1) && masks.size() == pairs.size(),
             "there must be weights of every connection, biases, and feedback or none");
     const Rule rule = rule_of(rule_numbers, static_cast<int>(streams), !carried_lists.at(2).empty());
@@ -74,7 +86,8 @@ nb::tuple online(const Groups& sizes, const Connections& pairs, const Several& v
     require(carried_lists[2].size() == carried_lists[3].size() && (!rule.vowel || (carried.all[0].top && carried.all[0].product)),
             "the rule carries more than is given");
     require(rule.vowel || (carried.all[0].sums && block), "the rule carries sums of a block");
-    require(rule.vowel || (std::get<0>(*block).shape(0) == streams && std::get<1>(*block).shape(0) == streams && std::get<2>(*block).size() == 1),
+    require(rule.vowel || (std::get<0>(*block).shape(0) == streams && std::get<1>(*block).shape(0) == streams &&
+                           std::get<2>(*block).size() == 1),
             "there must be a signal and a reward of every stream");
 
     std::vector<Group> groups;
@@ -87,7 +100,8 @@ nb::tuple online(const Groups& sizes, const Connections& pairs, const Several& v
             "the history is shorter than the filters");
     for (std::size_t k = 0; k < n_groups; ++k) {
         const auto [n, number] = sizes[k];
-        require(n >= 1 && number >= 1 && std::int64_t(n) * number < (1 << 27), "a group must have a circuit and a value, 2^27 rows at most");
+        require(n >= 1 && number >= 1 && std::int64_t(n) * number < (1 << 27),
+                "a group must have a circuit and a value, 2^27 rows at most");
         const std::size_t rows = std::size_t(n) * number;
         const int width = round_up(n, kPad);
         groups.push_back({n, number, width, width * number, 0, 0, nullptr, nullptr,
@@ -99,7 +113,8 @@ nb::tuple online(const Groups& sizes, const Connections& pairs, const Several& v
         idles.push_back(idle[k].data());
         if (k == 0) continue;
         require(values[pairs.size() + k - 1].size() == rows, "biases must be (rows)");
-        require(!own_table || values[pairs.size() + learned + k - 1].size() == own_table->shape(0) * rows, "feedback must be (filters, rows)");
+        require(!own_table || values[pairs.size() + learned + k - 1].size() == own_table->shape(0) * rows,
+                "feedback must be (filters, rows)");
         emitted_of.push_back(make<float>({streams, steps, rows}));
         emitted[k] = emitted_of.back().data();
         if (!given[k]) continue;
@@ -115,23 +130,43 @@ nb::tuple online(const Groups& sizes, const Connections& pairs, const Several& v
         const auto [source, target] = pairs[k];
         require(source >= 0 && std::size_t(source) < n_groups && target >= 1 && std::size_t(target) < n_groups,
                 "a connection names a group that is not there");
-        const std::size_t from = Circuits::rows(groups[source]), to = Circuits::rows(groups[target]);
+        const std::size_t from = groups[source].rows(), to = groups[target].rows();
         require(values[k].size() == from * table.shape(0) * to, "weights must be (source rows, filters, target rows)");
         require(!masks[k] || masks[k]->size() == from * to, "masks must be (source rows, 1, target rows)");
         links.push_back({source, target, carried.all[k], masks[k] ? masks[k]->data() : nullptr});
     }
-    const std::size_t out_rows = Circuits::rows(groups.back());
+    const std::size_t out_rows = groups.back().rows();
     Out<float> p = make<float>({streams, steps, out_rows}), log_output = make<float>({streams, steps}),
                divergence = make<float>({streams, steps});
     const Learned* biases = carried.all.data() + pairs.size() - 1;
     const Filters filters{static_cast<int>(table.shape(0)), static_cast<int>(table.shape(1)), table.data()};
     const Filters own{own_table ? static_cast<int>(own_table->shape(0)) : 0, own_table ? static_cast<int>(own_table->shape(1)) : 0,
                       own_table ? own_table->data() : nullptr};
-    Online work{groups.data(), links.data(), biases, own_table ? biases + learned : nullptr, static_cast<int>(n_groups),
-                static_cast<int>(links.size()), static_cast<int>(streams), x.n_steps, static_cast<int>(length), filters, own,
-                histories.data(), idles.data(), nullptr, clamped.data(), reinterpret_cast<const std::uint64_t*>(keys.data()), first,
-                emitted.data(), p.data(), log_output.data(), divergence.data(), block ? std::get<0>(*block).data() : nullptr,
-                block ? std::get<1>(*block).data() : nullptr, block ? std::get<2>(*block).data() : nullptr, rule};
+    Online work{groups.data(),
+                links.data(),
+                biases,
+                own_table ? biases + learned : nullptr,
+                static_cast<int>(n_groups),
+                static_cast<int>(links.size()),
+                static_cast<int>(streams),
+                x.n_steps,
+                static_cast<int>(length),
+                filters,
+                own,
+                histories.data(),
+                idles.data(),
+                nullptr,
+                clamped.data(),
+                reinterpret_cast<const std::uint64_t*>(keys.data()),
+                first,
+                emitted.data(),
+                p.data(),
+                log_output.data(),
+                divergence.data(),
+                block ? std::get<0>(*block).data() : nullptr,
+                block ? std::get<1>(*block).data() : nullptr,
+                block ? std::get<2>(*block).data() : nullptr,
+                rule};
     {
         nb::gil_scoped_release release;
         const FlushDenormals flush;
@@ -150,6 +185,6 @@ nb::tuple online(const Groups& sizes, const Connections& pairs, const Several& v
 void bind_glm_online(nanobind::module_& m) {
     using namespace nanobind::literals;
     m.def("glm_online", &bitspike::glm::online, "groups"_a, "connections"_a, "values"_a, "carried"_a, "masks"_a, "table"_a,
-          "feedback_table"_a.none(), "history"_a, "idle"_a, "bits"_a, "given"_a, "keys"_a, "first"_a, "rule"_a, "block"_a.none(), "isa"_a,
-          "Steps of a published rule; parameters, what is carried, and histories change in place.");
+          "feedback_table"_a.none(), "history"_a, "idle"_a, "bits"_a, "given"_a, "keys"_a, "first"_a, "rule"_a, "block"_a.none(),
+          "isa"_a, "Steps of a published rule; parameters, what is carried, and histories change in place.");
 }

@@ -70,7 +70,8 @@ static float log_likelihood(const Group& g, const float* u, const float* s, cons
 
 // g_c = p_c (q_c - sum of p q), minus alpha times the gradient of KL(p || r).
 template <bool diverges>
-static void through_chances(const Group& y, const Signal& signal, const float* p, const float* q, const float* log_total, float* g) {
+static void through_chances(const Group& y, const Signal& signal, const float* p, const float* q, const float* log_total,
+                            float* g) {
     for (int i = 0; i < y.width; i += kLanes) {
         Floats mean{}, divergence{};
         for (int at = i; at < y.lanes; at += y.width) {

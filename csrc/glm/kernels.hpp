@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "common/isa.hpp"
 #include "lif/kernels.hpp"
@@ -27,6 +28,8 @@ struct Group {
     const float* bias;  // (lanes), kNobody where no circuit is
     const float* own;   // (own_length, lanes): what a spike adds to its own row, by lag; null where own_length is 0
     float log_value;    // ln r of each value, of the reference
+
+    BITSPIKE_INLINE_MEMBER std::size_t rows() const { return static_cast<std::size_t>(n) * values; }
 };
 
 // `rows` (source rows, filters, lanes of the target); `first`: that many lanes have the connections before it.
@@ -41,12 +44,12 @@ struct Network {
     const Group* groups;
     const Connection* connections;
     int n_groups, n_connections, n_steps, own_length;
-    int lanes, circuits;         // of all groups but the input
-    std::size_t heard;           // lanes of all connections
-    bool ordered;                // every group hears lower ones only
+    int lanes, circuits;  // of all groups but the input
+    std::size_t heard;    // lanes of all connections
+    bool ordered;         // every group hears lower ones only
     Filters filters;
 
-    const Group& output() const { return groups[n_groups - 1]; }
+    BITSPIKE_INLINE_MEMBER const Group& output() const { return groups[n_groups - 1]; }
 };
 
 enum class Kind : int { scalar = 0, importance = 1, vector = 2 };
@@ -68,20 +71,29 @@ struct Sample {
     float *bias, *own;               // (lanes), (own_length, lanes)
     float *reward, *log_likelihood;  // (n_steps), (1)
     float *emitted, *scores;         // (groups), (circuits of the output)
-    std::int32_t *rows, *starts;     // emissions of draw m and a group as ByStep, at m * circuits * n_steps and m * groups * (n_steps + 1)
+    std::int32_t *rows, *starts;     // emissions of a draw and group as ByStep, see `emissions`
     float* errors;
 };
 
 struct Kernels {
     std::size_t (*learn_bytes)(const Network&, const Signal&);  // of the memory that `learn` works in
     // The window of one sample: inputs, what outputs emit (n_steps, lanes of the output), and the key of its draws.
-    void (*learn)(const Network&, const Signal&, ByStep inputs, const float* wanted, std::uint64_t key, const Sample&, void* memory);
+    void (*learn)(const Network&, const Signal&, ByStep inputs, const float* wanted, std::uint64_t key, const Sample&,
+                  void* memory);
     // gradient (source rows, filters, lanes of the target) += E of the emissions of the rows begin .. end - 1.
     void (*scatter)(const Network&, const Signal&, const Connection&, const Sample*, const ByStep* inputs, std::size_t n, int begin,
                     int end, float* gradient);
 };
 
 BITSPIKE_VARIANTS(const Kernels&, kernels);
+
+// Numbers of a group's rows in lanes; lanes without a circuit become `other`.
+BITSPIKE_INLINE void to_lanes(const Group& g, const float* rows, float* lanes, float other) {
+    for (int c = 0; c < g.values; ++c, rows += g.n, lanes += g.width) {
+        std::memcpy(lanes, rows, g.n * sizeof(float));
+        for (int i = g.n; i < g.width; ++i) lanes[i] = other;
+    }
+}
 
 // Where things stand in the arrays of a sample.
 BITSPIKE_INLINE std::size_t place(const Network& net, int draw, const Group& group) {

@@ -173,7 +173,8 @@ static void own(const Window& w) {
                 Floats total{};
                 for (int m = 0; m < w.signal.draws; ++m) {
                     const float *s = w.now.s + place(net, m, g) + i, *later = w.now.g + place(net, m, g) + i;
-                    for (int t = 0; t + 1 + d < net.n_steps; ++t) total += load(s + t * g.lanes) * load(later + (t + 1 + d) * g.lanes);
+                    for (int t = 0; t + 1 + d < net.n_steps; ++t)
+                        total += load(s + t * g.lanes) * load(later + (t + 1 + d) * g.lanes);
                 }
                 store(w.sample.own + static_cast<std::size_t>(d) * net.lanes + g.first + i, total);
             }
@@ -204,8 +205,8 @@ static void tell(const Window& w) {
 
 static std::size_t learn_bytes(const Network& net, const Signal& signal) { return bytes_of<Scratch>(net, signal); }
 
-static void learn(const Network& net, const Signal& signal, ByStep inputs, const float* wanted, std::uint64_t key, const Sample& sample,
-                  void* memory) {
+static void learn(const Network& net, const Signal& signal, ByStep inputs, const float* wanted, std::uint64_t key,
+                  const Sample& sample, void* memory) {
     Arena arena{static_cast<char*>(memory)};
     const Scratch now(net, signal, arena);
     const Window w{net, signal, inputs, wanted, key, sample, now};
@@ -220,7 +221,8 @@ static void learn(const Network& net, const Signal& signal, ByStep inputs, const
 }
 
 // The part of the events of a step, ascending, that lies in begin .. end - 1.
-BITSPIKE_INLINE void scatter_list(const Network& net, ByStep events, const float* e, std::size_t width, int begin, int end, float* to) {
+BITSPIKE_INLINE void scatter_list(const Network& net, ByStep events, const float* e, std::size_t width, int begin, int end,
+                                  float* to) {
     for (int t = 0; t + 1 < net.n_steps; ++t) {
         int first = events.starts[t], last = events.starts[t + 1];
         while (first < last && events.inputs[first] < begin) ++first;
@@ -240,7 +242,8 @@ static void scatter(const Network& net, const Signal& signal, const Connection& 
             continue;
         }
         for (int m = 0; m < signal.draws; ++m)
-            scatter_list(net, emissions(net, samples[b], m, y.source), error_of(net, samples[b], m, g), width, begin, end, gradient);
+            scatter_list(net, emissions(net, samples[b], m, y.source), error_of(net, samples[b], m, g), width, begin, end,
+                         gradient);
     }
 }
 

@@ -6,16 +6,6 @@
 namespace bitspike::glm {
 namespace {
 
-BITSPIKE_INLINE int rows_of(const Group& g) { return g.n * g.values; }
-
-// Numbers of a group's rows in lanes; lanes without a circuit become `other`.
-BITSPIKE_INLINE void to_lanes(const Group& g, const float* rows, float* lanes, float other) {
-    for (int c = 0; c < g.values; ++c, rows += g.n, lanes += g.width) {
-        std::memcpy(lanes, rows, g.n * sizeof(float));
-        fill(lanes + g.n, lanes + g.width, other);
-    }
-}
-
 // Moves `n` parameters, from `at` on, by the slopes g(j) of ln p, j = 0, kLanes, ..; `own`: of the stream.
 template <bool vowel, class Slope>
 BITSPIKE_INLINE void move(const Rule& c, const Learned& t, std::size_t own, std::size_t at, int n, bool is_output, bool full,
@@ -56,23 +46,23 @@ BITSPIKE_INLINE void move(const Rule& c, const Learned& t, std::size_t own, std:
 struct OnlineScratch {
     const Online& y;
     int lanes, max_rows;
-    Followed* followed;       // (groups, streams)
-    float *u, *x, *own;       // (rows), (rows of the largest group, filters), (filters, rows)
+    Followed* followed;                              // (groups, streams)
+    float *u, *x, *own;                              // (rows), (rows of the largest group, filters), (filters, rows)
     float *potential, *p, *s, *log_total, *uniform;  // lanes of a group
-    float *errors;            // (streams, rows of all circuits)
-    std::int32_t *emitted;    // (rows)
+    float* errors;                                   // (streams, rows of all circuits)
+    std::int32_t* emitted;                           // (rows)
 
     OnlineScratch(const Online& y, Arena& arena) : y(y), lanes(0), max_rows(0) {
         int all = 0;
         for (int group = 0; group < y.n_groups; ++group) {
             lanes = max(lanes, y.groups[group].lanes);
-            max_rows = max(max_rows, rows_of(y.groups[group]));
+            max_rows = max(max_rows, static_cast<int>(y.groups[group].rows()));
             all += group ? round_rows(y.groups[group]) : 0;
         }
         followed = arena.take<Followed>(static_cast<std::size_t>(y.n_groups) * y.streams);
         for (int group = 0; group < y.n_groups; ++group)
             for (int stream = 0; stream < y.streams; ++stream) {
-                const Followed one(rows_of(y.groups[group]), y.length, arena);
+                const Followed one(static_cast<int>(y.groups[group].rows()), y.length, arena);
                 if (arena.base) of(group, stream) = one;
             }
         u = arena.take<float>(max_rows + kPad);
@@ -86,7 +76,7 @@ struct OnlineScratch {
         emitted = arena.take<std::int32_t>(max_rows + kPad);
     }
     Followed& of(int group, int stream) const { return followed[static_cast<std::size_t>(group) * y.streams + stream]; }
-    static int round_rows(const Group& g) { return (rows_of(g) + kPad - 1) / kPad * kPad; }
+    static int round_rows(const Group& g) { return (static_cast<int>(g.rows()) + kPad - 1) / kPad * kPad; }
     float* error(int group, int stream) const {
         float* at = errors;
         for (int other = 1; other < y.n_groups; ++other)
@@ -101,7 +91,7 @@ struct Stepping {
 
     // u += x w of the sources that have a trace.
     void hear(const Link& link, int stream, float* u) const {
-        const int filters = y.filters.n, n = rows_of(y.groups[link.target]);
+        const int filters = y.filters.n, n = static_cast<int>(y.groups[link.target].rows());
         const Followed& sources = now.of(link.source, stream);
         sources.each([&](int row) {
             if (!sources.has_trace(row)) return;
@@ -130,7 +120,7 @@ struct Stepping {
     // Potentials, chances, emissions and errors of a group in step t.
     void emit(int group, int stream, int t) const {
         const Group& g = y.groups[group];
-        const int n = rows_of(g);
+        const int n = static_cast<int>(g.rows());
         const bool is_output = group == y.n_groups - 1;
         float* u = now.u;
         for (int j = 0; j < n; j += kLanes) store(u + j, load(y.biases[group].value + j, n - j));
@@ -147,7 +137,9 @@ struct Stepping {
         chances(g, now.potential, now.p, now.log_total);
         const std::size_t time = static_cast<std::size_t>(stream) * y.n_steps + t;
         if (y.given[group]) to_lanes(g, y.given[group] + time * n, now.s, 0);
-        else draw(g, random::mix(y.keys[stream] + static_cast<std::uint64_t>(group)), y.first + static_cast<std::uint64_t>(t), now.p, now.s);
+        else
+            draw(g, random::mix(y.keys[stream] + static_cast<std::uint64_t>(group)), y.first + static_cast<std::uint64_t>(t), now.p,
+                 now.s);
         float *error = now.error(group, stream), *emitted = y.emitted[group] + time * n;
         int count = 0;
         for (int c = 0, row = 0; c < g.values; ++c)
@@ -169,7 +161,7 @@ struct Stepping {
         for (int k = 0; k < y.n_links; ++k) {
             const Link& link = y.links[k];
             const Followed& sources = now.of(link.source, stream);
-            const int filters = y.filters.n, n = rows_of(y.groups[link.target]);
+            const int filters = y.filters.n, n = static_cast<int>(y.groups[link.target].rows());
             const float* error = now.error(link.target, stream);
             const bool is_output = link.target == y.n_groups - 1;
             sources.each([&](int row) {
@@ -186,7 +178,7 @@ struct Stepping {
             });
         }
         for (int group = 1; group < y.n_groups; ++group) {
-            const int n = rows_of(y.groups[group]);
+            const int n = static_cast<int>(y.groups[group].rows());
             const float* error = now.error(group, stream);
             const bool is_output = group == y.n_groups - 1;
             const Learned& bias = y.biases[group];
@@ -195,8 +187,8 @@ struct Stepping {
             own_traces(group, stream);
             for (int k = 0; k < y.own_filters.n; ++k) {
                 const float* x = now.own + static_cast<std::size_t>(k) * OnlineScratch::round_rows(y.groups[group]);
-                move<vowel>(c, y.own[group], stream * y.own[group].size, static_cast<std::size_t>(k) * n, n, is_output, full, reward,
-                            [&](int j) { return load(error + j) * load(x + j); });
+                move<vowel>(c, y.own[group], stream * y.own[group].size, static_cast<std::size_t>(k) * n, n, is_output, full,
+                            reward, [&](int j) { return load(error + j) * load(x + j); });
             }
         }
     }
@@ -211,7 +203,7 @@ struct Stepping {
             for (int k = 0; k < y.n_links; ++k) {
                 if (y.links[k].source != group) continue;
                 const Learned& w = y.links[k].weight;
-                const std::size_t n = static_cast<std::size_t>(y.filters.n) * rows_of(y.groups[y.links[k].target]);
+                const std::size_t n = static_cast<std::size_t>(y.filters.n) * static_cast<int>(y.groups[y.links[k].target].rows());
                 const std::size_t at = stream * w.size + row * n;
                 float* const carried[] = {w.trace, w.sums, w.top, w.bottom, w.product};
                 for (float* part : carried)
@@ -222,7 +214,7 @@ struct Stepping {
             const ByStep& in = y.inputs[stream];
             return sources.pass(in.inputs + in.starts[t], in.starts[t + 1] - in.starts[t]);
         }
-        const int n = rows_of(y.groups[group]);
+        const int n = static_cast<int>(y.groups[group].rows());
         const float* emitted = y.emitted[group] + (static_cast<std::size_t>(stream) * y.n_steps + t) * n;
         int count = 0;
         for (int row = 0; row < n; ++row)
@@ -263,14 +255,15 @@ static void run_online(const Online& y, void* memory) {
     const OnlineScratch now(y, arena);
     for (int group = 0; group < y.n_groups; ++group)
         for (int stream = 0; stream < y.streams; ++stream) {
-            const std::size_t rows = rows_of(y.groups[group]), at = stream * rows;
+            const std::size_t rows = static_cast<int>(y.groups[group].rows()), at = stream * rows;
             now.of(group, stream).read(y.history[group] + at * y.length, y.idle[group] + at, y.rule.tail);
         }
     const Stepping stepping{y, now};
     for (int t = 0; t < y.n_steps; ++t) stepping.step(t);
     for (int group = 0; group < y.n_groups; ++group)
         for (int stream = 0; stream < y.streams; ++stream)
-            now.of(group, stream).write(y.history[group] + static_cast<std::size_t>(stream) * rows_of(y.groups[group]) * y.length);
+            now.of(group, stream)
+                .write(y.history[group] + static_cast<std::size_t>(stream) * static_cast<int>(y.groups[group].rows()) * y.length);
 }
 
 }  // namespace

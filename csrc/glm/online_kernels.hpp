@@ -29,19 +29,19 @@ struct Rule {
 struct Online {
     const Group* groups;
     const Link* links;
-    const Learned *biases, *own;     // of every group but the input, from 1 on; own null: circuits do not hear themselves
+    const Learned *biases, *own;  // of every group but the input, from 1 on; own null: circuits do not hear themselves
     int n_groups, n_links, streams, n_steps, length;
     Filters filters, own_filters;
-    float* const* history;           // (streams, length, rows): spikes of the last steps, newest first
-    std::int32_t* const* idle;       // (streams, rows): steps since a row's trace ended; `tail` + 1: not followed
-    const ByStep* inputs;            // per stream
-    const float* const* given;       // (streams, n_steps, rows) of what is clamped; null: drawn
-    const std::uint64_t* keys;       // per stream
-    std::uint64_t first;             // number of the first step, for draws
-    float* const* emitted;           // (streams, n_steps, rows)
+    float* const* history;               // (streams, length, rows): spikes of the last steps, newest first
+    std::int32_t* const* idle;           // (streams, rows): steps since a row's trace ended; `tail` + 1: not followed
+    const ByStep* inputs;                // per stream
+    const float* const* given;           // (streams, n_steps, rows) of what is clamped; null: drawn
+    const std::uint64_t* keys;           // per stream
+    std::uint64_t first;                 // number of the first step, for draws
+    float* const* emitted;               // (streams, n_steps, rows)
     float *p, *log_output, *divergence;  // (streams, n_steps, output rows), (streams, n_steps)
-    float *signal, *reward;          // (streams): ell and the rewards of the block so far, FL-SNN
-    std::int64_t* count;             // steps of the block so far
+    float *signal, *reward;              // (streams): ell and the rewards of the block so far, FL-SNN
+    std::int64_t* count;                 // steps of the block so far
     Rule rule;
 };
 

@@ -9,15 +9,16 @@ namespace {
 
 // Numbers of one sample; those of `draws` runs beside each other, as in `Sample`.
 struct Scratch {
-    float *base, *u;             // potentials: what the input adds, and of one run
-    float *p, *s, *log_total;    // log_total lies in the first lanes of a row
+    float *base, *u;           // potentials: what the input adds, and of one run
+    float *p, *s, *log_total;  // log_total lies in the first lanes of a row
     float *g, *g_sum, *q;
     float* z;                    // what emissions bring: (n_steps, filters, lanes) per connection
     float *output, *divergence;  // ln p of outputs, ln(p / r) of hidden circuits: (draws, n_steps)
     float *reward, *weight;
     bool diverges;
 
-    Scratch(const Network& net, const Signal& signal, Arena& arena) : diverges(signal.alpha != 0 && signal.kind != Kind::importance) {
+    Scratch(const Network& net, const Signal& signal, Arena& arena)
+        : diverges(signal.alpha != 0 && signal.kind != Kind::importance) {
         const std::size_t steps = net.n_steps, one = net.lanes * steps, all = one * signal.draws, times = steps * signal.draws;
         base = arena.take<float>(one);
         u = arena.take<float>(one);
@@ -96,8 +97,7 @@ struct Window {
         for (int t = 0; t + 1 < net.n_steps; ++t) hear(0, 0, t);
         for (int group = 1; group < net.n_groups; ++group) {
             const Group& g = net.groups[group];
-            for (int t = 0; t < net.n_steps; ++t)
-                filter(g, group, true, 0, t, g.bias, now.base + place(net, 0, g) + t * g.lanes);
+            for (int t = 0; t < net.n_steps; ++t) filter(g, group, true, 0, t, g.bias, now.base + place(net, 0, g) + t * g.lanes);
         }
     }
 
