@@ -105,7 +105,7 @@ def test_what_is_not_an_experiment_is_refused(text: str) -> None:
 def test_step_sizes_that_are_not_numbers_are_refused(number: str) -> None:
     text = to_json(bnn_digits).replace(f'"lr": {bnn_digits.optimizer.lr}', f'"lr": {number}')
     assert text != to_json(bnn_digits)
-    with pytest.raises(UsageError, match="lr"):
+    with pytest.raises(UsageError, match=r"is not a number|larger than any float|not of type float"):
         from_json(text)
 
 
