@@ -168,6 +168,10 @@ class ThreeFactorLearner(GradientLearner):
         self.mean = torch.zeros(network.n_steps)
         self.rate = torch.zeros(())
 
+    def share(self, wrap: object) -> None:
+        """Refused: no gradient flows through torch."""
+        raise UsageError("rule ThreeFactor sums its gradients itself, so it runs in one process only")
+
     def step(self, batch: Batch, progress: Progress, generator: torch.Generator) -> StepReport:
         """One batch; reported are -ln p of the labels' trains per step, and decisions with outputs held at labels."""
         import torch
