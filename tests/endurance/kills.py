@@ -1,6 +1,6 @@
 """Runs that are killed at random moments and resumed end in the bits of one that was not.
 
-    PYTHONPATH=tests python tests/endurance/kills.py [--each 40] [--seed 1]
+    PYTHONPATH=tests python tests/endurance/kills.py [--each 40] [--seed 1] [--only BNN]
 
 SIGKILL, SIGTERM and SIGHUP in turn, for every rule. After each the folder must be readable: its settings, its metrics
 and its checkpoint, where there is one. At the end all is as in the uninterrupted run, and no file too many is there.
@@ -31,6 +31,7 @@ FAMILIES = {
     "BNN": "bnn-digits --network.hidden 10 --training.epochs 4",
     "HM2BP": "hm2bp-digits --network.hidden 8 --coding.n-steps 24 --training.epochs 3",
     "BiSNN": "st-bisnn-moons --network.hidden 4 4 --training.epochs 2",
+    "ThreeFactor": "glm-digits --network.hidden 8 --training.epochs 4",
 }
 
 
@@ -120,6 +121,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--each", type=int, default=40, help="kills per rule")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="rules with this word in their name")
     given = parser.parse_args()
     import torch
 
@@ -132,7 +134,8 @@ if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGHUP):  # a shell's job may have inherited that these are ignored
         signal.signal(number, signal.SIG_DFL)
     chance = random.Random(given.seed)
+    chosen = {family: line for family, line in FAMILIES.items() if given.only in family}
     with tempfile.TemporaryDirectory() as place:
-        tallies = [killed(family, line, given.each, chance, Path(place)) for family, line in FAMILIES.items()]
+        tallies = [killed(family, line, given.each, chance, Path(place)) for family, line in chosen.items()]
     sys.stdout.flush()
     finish(tallies)
