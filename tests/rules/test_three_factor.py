@@ -56,7 +56,7 @@ def test_hidden_potentials_start_with_their_spread(spread):
     what = replace(WHAT, rule=ThreeFactor(start=spread), network=GLM((400,), basis=Dirac(1)))
     network, _, batch, _ = started(what, 200)
     window = unpack(network.spikes(batch.inputs), torch.float32)
-    potentials = window @ network.latents[0][:, 0]
+    potentials = window @ network.latents[0].detach()[:, 0]
     assert float(potentials.std()) == pytest.approx(spread, rel=0.1)
 
 
@@ -64,7 +64,7 @@ def test_signs_start_at_scales_that_follow_what_is_heard():
     network, _, batch, _ = started(replace(WHAT, weights=Weights("binary"), optimizer=Optimizer(lr=0.03)))
     rate = float(unpack(network.spikes(batch.inputs), torch.float32).sum(2).mean())
     traces = float(BASIS.table().sum())
-    scales = [float(scale.exp()[0]) for scale in network.scales]
+    scales = [float(scale.detach().exp()[0]) for scale in network.scales]
     assert scales == pytest.approx(
         [1 / (2 * traces * math.sqrt(rate))] * 2 + [1 / (traces * math.sqrt(4.5))], rel=1e-5
     )
