@@ -383,4 +383,4 @@ def test_the_vectors_are_what_their_script_makes(tmp_path: Path) -> None:
         if path.suffix in (".bitspike", ".safetensors")
     }
     assert made == kept
-    assert len(kept) == 18
+    assert len(kept) == 22

@@ -38,6 +38,8 @@ KINDS = {
     "lif, poisson": "poisson",
     "lif, events": "saccade",
     "srm": "bisnn",
+    "glm, one bit": "circuits",
+    "glm, real": "chances",
     "committee": "committee",
 }
 CHUNK = 5000  # cases per child

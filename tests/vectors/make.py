@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from bitspike.coding import Direct, EventBins, Poisson, SpikeList
+from bitspike.coding import Direct, EventBins, Latency, Poisson, SpikeList
+from bitspike.ops.glm.topology import Group, Topology
 from bitspike.ops.lif.neuron import Neuron
 from bitspike.ops.operators import Conv, Dense, Operator, Pool
 from bitspike.ops.srm.neuron import SRMNeuron
@@ -21,9 +22,12 @@ from bitspike.packed.contents import Contents
 from bitspike.packed.file import write
 from bitspike.packed.first_spike.layers import FirstSpikePackedLayer
 from bitspike.packed.first_spike.network import FirstSpikePacked
+from bitspike.packed.glm.layers import Connection
+from bitspike.packed.glm.network import GLMPacked
 from bitspike.packed.heaviside import HeavisidePacked
 from bitspike.packed.lif.network import LIFPacked, from_weights
 from bitspike.packed.srm import network as srm
+from bitspike.packed.weights import Reals, Signs
 
 
 def numbers(n: int, seed: int) -> np.ndarray:
@@ -122,6 +126,45 @@ def srm_network(n_classes: int, binary: bool, seed: int) -> srm.SRMPacked:
     )
 
 
+def glm_network(
+    topology: Topology, binary: bool, masked: bool, own: bool, coding: object, runs: int, seed: int
+) -> GLMPacked:
+    """Two filters of binary fractions, so that no library's exponential has a say."""
+    table = np.array([[1, 0.5, 0.25, 0.125], [0, 1, 1, 0.5]], np.float32)
+    connections = []
+    for index, (source, target) in enumerate(topology.connections):
+        shape = (topology.groups[source].rows, len(table), topology.groups[target].rows)
+        drawn = numbers(int(np.prod(shape)), seed + index).reshape(shape)
+        there = Signs.of(numbers(shape[0] * shape[2], seed + 50 + index).reshape(shape[0], -1) % 4 > 0)
+        weights = (
+            Signs.of(drawn % 2 == 1) if binary else Reals(((drawn % 257 - 128) / 128).astype(np.float32))
+        )
+        scale = ((1 + numbers(shape[2], seed + 90) % 7) / 16).astype(np.float32) if binary else None
+        connections.append(Connection(weights, scale, there if masked else None))
+    learned = topology.groups[1:]
+    biases = tuple(((numbers(one.rows, seed + 70) % 65 - 48) / 32).astype(np.float32) for one in learned)
+    feedback = table[:1] / 2, tuple(np.full((1, one.rows), -1.5, np.float32) for one in learned)
+    decision = "count" if own else "probability"
+    return GLMPacked(
+        topology, tuple(connections), table, biases, feedback if own else None, decision, runs, 7, 14, coding
+    )
+
+
+def glm_models() -> dict[str, Contents]:
+    skip = Topology((Group(12), Group(9, 2), Group(3)), ((0, 1), (0, 2), (1, 2)))
+    every = ((0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2))
+    all_hear = Topology((Group(24), Group(7, 3), Group(2, 2)), every)
+    return {
+        "circuits": Contents(
+            glm_network(skip, True, False, False, Latency(14), 1, 70), (3, 4), ("red", "grün", "blau"), 0.5
+        ),
+        "chances": Contents(
+            glm_network(all_hear, False, True, True, EventBins(14, 1000, height=3, width=4), 3, 80),
+            (2, 3, 4), ("no", "yes"),
+        ),
+    }  # fmt: skip
+
+
 def joint_models(one: dict[str, Contents], digits: tuple[str, ...]) -> dict[str, Contents]:
     bisnn = Contents(srm_network(10, True, 50), (8, 8), digits, 0.75, "vector", ((0.01, 0.9), (0.1, 0.5)))
     real = Contents(srm_network(10, False, 60), (8, 8), digits)
@@ -136,6 +179,7 @@ def write_vector(folder: Path, name: str, contents: Contents, seed: int) -> None
     if network.takes == "images":
         x = images(12, int(np.prod(contents.input_shape)), seed)
         given = {"images": x}
+        x = network.inputs(x, contents.input_shape)
     else:
         x = spike_lists(12, network.n_steps, network.n_in, seed)
         given = {"steps": x.steps, "channels": x.channels, "offsets": x.offsets}
@@ -162,7 +206,8 @@ def main(folder: Path) -> None:
         ),
     }  # fmt: skip
     trains = lif_models(digits)
-    for start, group in ((100, models), (200, trains), (300, joint_models(models | trains, digits))):
+    joint = joint_models(models | trains, digits)
+    for start, group in ((100, models), (200, trains), (300, joint), (400, glm_models())):
         for seed, (name, contents) in enumerate(group.items(), start):
             write_vector(folder, name, contents, seed)
 
