@@ -6,10 +6,13 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import torch
 
-from bitspike.contracts import Task
+from bitspike.coding import SpikeList
+from bitspike.contracts import Coding, Task
 from bitspike.errors import DataError
 from bitspike.experiment import Experiment
 from bitspike.networks.base import Network
@@ -72,10 +75,18 @@ def _loaded(folder: Path | str, plugins: Plugins) -> tuple[Experiment, Network, 
     if not checkpoint.finished:
         raise DataError(f"{folder}: the run stopped after epoch {checkpoint.epoch}; resume it first")
     facts, noise = checkpoint.facts, generator(0, "start")
-    images = torch.randint(0, 256, (16, facts.n_inputs), generator=noise, dtype=torch.uint8)
-    # Recordings are counted in channels already; a rule reads no more than that from the sample.
-    sample = encode_images(experiment.coding, images) if experiment.coding.of_images else images
+    sample = _sample(experiment.coding, facts.n_inputs, noise)
     task = Task(sample, facts.n_classes, facts.input_shape, facts.n_train)
     with run.blamed():
         network: Network = experiment.rule.build(experiment, task, noise)
     return experiment, network, checkpoint, run.checkpoint
+
+
+def _sample(coding: Coding, n_inputs: int, noise: torch.Generator) -> Any:
+    """Coded inputs of the right shape: of a data set that is not there; recordings have one spike each."""
+    if coding.of_images:
+        return encode_images(
+            coding, torch.randint(0, 256, (16, n_inputs), generator=noise, dtype=torch.uint8)
+        )
+    steps, channels = np.zeros(16, np.int16), np.arange(16, dtype=np.int32) % n_inputs
+    return SpikeList(steps, channels, np.arange(17), coding.n_steps, n_inputs)
