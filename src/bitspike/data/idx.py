@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitspike.errors import DataError
+from bitspike.files import write_atomically
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_DIMENSIONS = 8
@@ -107,21 +108,16 @@ def _header(array: NDArray[Any]) -> tuple[bytes, np.dtype[Any]]:
 
 
 def write_idx(path: str | Path, array: NDArray[Any]) -> None:
-    """Write an array as IDX, gzip if the name ends in `.gz`; the same array gives the same bytes."""
+    """Write an array as IDX, gzip if the name ends in `.gz`, whole or not at all; equal arrays give equal bytes.
+
+    A full disk or a read-only folder raises `BitspikeError`.
+    """
     path = Path(path)
     header, dtype = _header(array)
     content = header + array.astype(dtype).tobytes()
     if path.suffix == ".gz":
         content = gzip.compress(content, 9, mtime=0)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, content)
 
 
 def idx_sha256(array: NDArray[Any]) -> str:
