@@ -27,8 +27,8 @@ TESTS = (
 )
 LIBRARIES = {"address": ("asan", "ubsan"), "thread": ("tsan",)}
 OPTIONS = {
-    # Leaks: an interpreter that ends frees little. Python knows how to go on where there is no memory. Use after return:
-    # GCC keeps such frames in blocks that are not aligned for vectors of 64 bytes, so that their stores would fault.
+    # Leaks: an interpreter that ends frees little. Python knows how to go on where there is no memory.
+    # Use after return: GCC keeps such frames in blocks not aligned for vectors of 64 bytes; their stores would fault.
     "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",
     "TSAN_OPTIONS": f"suppressions={Path(__file__).with_name('thread.supp')}:halt_on_error=0:second_deadlock_stack=1",
