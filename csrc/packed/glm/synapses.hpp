@@ -11,8 +11,15 @@ using namespace vector16;
 
 constexpr int byte_lanes = 4 * vector::kLanes;  // of a register
 constexpr int most_signs = 127;                 // of which a byte holds every sum
-typedef std::int8_t BytesOwn __attribute__((vector_size(byte_lanes), aligned(1), may_alias));
 typedef std::int8_t Bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
+
+// n signs of a row, from anywhere. (A type that is a template argument would lose its alignment.)
+template <int n>
+struct SignsOf {
+    typedef std::int8_t Bytes __attribute__((vector_size(n)));
+    typedef std::int8_t BytesAt __attribute__((vector_size(n), aligned(1), may_alias));
+    BITSPIKE_INLINE_MEMBER static Bytes at(const std::int8_t* p) { return *reinterpret_cast<const BytesAt*>(p); }
+};
 
 // K blocks of 16 lanes of the rows of m spikes, in `Ways` sums that do not wait for each other; their order does not count.
 template <int K, int Ways>
@@ -37,18 +44,18 @@ static void sum_floats(const Connection& y, const std::uint32_t* ids, int m, flo
 }
 
 // Sums of at most `most_signs` spikes, in bytes; written to `z`, or added.
-template <class Bytes>
+template <int n>
 BITSPIKE_INLINE void count_signs(const std::int8_t* signs, std::size_t width, const std::uint32_t* ids, int m, float* z,
                                  bool add) {
-    Bytes even{}, odd{};
+    typename SignsOf<n>::Bytes even{}, odd{};
     int e = 0;
     for (; e + 2 <= m; e += 2) {
-        even += *reinterpret_cast<const Bytes*>(signs + ids[e] * width);
-        odd += *reinterpret_cast<const Bytes*>(signs + ids[e + 1] * width);
+        even += SignsOf<n>::at(signs + ids[e] * width);
+        odd += SignsOf<n>::at(signs + ids[e + 1] * width);
     }
-    if (e < m) even += *reinterpret_cast<const Bytes*>(signs + ids[e] * width);
-    alignas(64) const Bytes sum = even + odd;
-    for (std::size_t k = 0; k < sizeof(Bytes); k += kLanes) {
+    if (e < m) even += SignsOf<n>::at(signs + ids[e] * width);
+    alignas(64) const typename SignsOf<n>::Bytes sum = even + odd;
+    for (std::size_t k = 0; k < n; k += kLanes) {
         const Bytes16 part = *reinterpret_cast<const Bytes16*>(reinterpret_cast<const std::int8_t*>(&sum) + k);
         const f16 counts = __builtin_convertvector(__builtin_convertvector(part, i16), f16);
         store(z + k, add ? load(z + k) + counts : counts);
@@ -61,9 +68,9 @@ static void sum_signs(const Connection& y, const std::uint32_t* ids, int m, floa
         const int part = min(m - from, most_signs);
         std::size_t lane = 0;
         for (; lane + byte_lanes <= width; lane += byte_lanes)
-            count_signs<BytesOwn>(y.signs + lane, width, ids + from, part, z + lane, from > 0);
+            count_signs<byte_lanes>(y.signs + lane, width, ids + from, part, z + lane, from > 0);
         for (; lane < width; lane += kLanes)
-            count_signs<Bytes16>(y.signs + lane, width, ids + from, part, z + lane, from > 0);
+            count_signs<16>(y.signs + lane, width, ids + from, part, z + lane, from > 0);
     }
 }
 
