@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bitspike.ops.glm import block, circuit, online
-from bitspike.ops.glm.block import Filters, Signal
+from bitspike.ops.glm.block import Filters
 from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Parameters, VOWELSettings, VOWELState
+from bitspike.ops.glm.settings import Signal
 from bitspike.ops.lif.signals import unpack
 from glm_windows import EVERY, LATERAL, LAYERED, RECURRENT, SKIP, VISIBLE, Drawn, draw
 

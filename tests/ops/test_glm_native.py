@@ -13,7 +13,8 @@ pytest.importorskip("bitspike._native")
 from bitspike import _native
 from bitspike.errors import UsageError
 from bitspike.ops.glm import block, native
-from bitspike.ops.glm.block import Learned, Signal
+from bitspike.ops.glm.block import Learned
+from bitspike.ops.glm.settings import Signal
 from bitspike.ops.lif.signals import pack
 from glm_windows import EVERY, SKIP, Drawn, draw
 
@@ -51,7 +52,7 @@ def close(found: Learned, wanted: Learned, share: float = 3e-6) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("signal", SIGNALS, ids=lambda s: f"{s.kind}-{s.draws}-{s.baseline}")
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda s: f"{s.signal}-{s.draws}-{s.baseline}")
 @pytest.mark.parametrize("kind", EVERY.values(), ids=EVERY.keys())
 def test_equals_the_reference(kind, signal: Signal, isa: str) -> None:
     drawn = draw(kind)

@@ -15,7 +15,8 @@ from bitspike.coding import EventBins, Latency, Poisson
 from bitspike.contracts import Batch, Progress, StepReport, Task
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Rule
-from bitspike.ranges import Range, above, at_least, between, count
+from bitspike.ops.glm.settings import Signal
+from bitspike.ranges import Range, above, at_least
 from bitspike.rules.gradient import GradientLearner, take_back
 from bitspike.settings import GLM
 
@@ -34,30 +35,17 @@ MOMENTUM = 0.9  # of the mean baseline, over batches
 
 
 @dataclass(frozen=True)
-class ThreeFactor(Rule):
-    """Settings; `ops.glm.block.Signal` has the equations.
+class ThreeFactor(Rule, Signal):
+    """Settings, beside those of `Signal`, which has the equations.
 
     `optimizer.lr`: of real weights, by how much one Adam step moves a potential at most; of one-bit ones, the latents'
     step.
     """
 
-    signal: Literal["vector", "scalar", "importance"] = "vector"
-    """how hidden circuits learn: outputs' errors through feedback (vector), one reward for all (scalar), the draws'
-    importance"""
-    feedback: Literal["random", "symmetric"] = "random"
-    """vector: fixed random numbers, or the output's own weights"""
-    draws: int = 1
-    """draws of the hidden circuits per sample"""
     baseline: Literal["none", "mean", "leave-one-out"] = "mean"
     """scalar: what is taken from the reward: nothing, its running mean at that step, or the mean of the other draws"""
-    lam: float = 0.5
-    """weight of a reward per step that it lies later"""
-    alpha: float = 0.0
-    """weight of the divergence of hidden circuits from the reference"""
-    silence: float = 0.7
-    """reference: probability of silence"""
-    same_step: bool = False
-    """scalar: count the reward of the same step too, as published"""
+    feedback: Literal["random", "symmetric"] = "random"
+    """vector: fixed random numbers, or the output's own weights"""
     start: float = 0.5
     """standard deviation of the first hidden layer's potentials at the start; 0: weights as `weights` says"""
     scale_step: float = 0.01
@@ -66,10 +54,7 @@ class ThreeFactor(Rule):
     networks: ClassVar = (GLM,)
     codings: ClassVar = (Latency, Poisson, EventBins)
     ranges: ClassVar[dict[str, Range]] = {
-        "draws": count(1),
-        "lam": between(0, 1),
-        "alpha": at_least(0),
-        "silence": between(0, 1, low_open=True, high_open=True),
+        **Signal.signal_ranges,
         "start": at_least(0),
         "scale_step": above(0),
     }
@@ -144,7 +129,6 @@ class ThreeFactorLearner(GradientLearner):
     def __init__(self, rule: ThreeFactor, network: GLMNetwork, experiment: Experiment) -> None:
         import torch
 
-        from bitspike.ops.glm.block import Signal
         from bitspike.ops.glm.circuit import label_trains
 
         self.rule, self.network, settings = rule, network, experiment.optimizer
@@ -155,9 +139,6 @@ class ThreeFactorLearner(GradientLearner):
         if len(network.feedback):
             groups.append({"params": list(network.feedback), "lr": BIAS_STEP})
         super().__init__(network, settings, groups)
-        self.signal = Signal(
-            rule.signal, rule.draws, rule.baseline, rule.lam, rule.alpha, rule.silence, rule.same_step
-        )
         generator = torch.Generator().manual_seed(experiment.seed)
         hidden, last = network.topology.groups[1:-1], network.topology.groups[-1].rows
         self.random = [torch.randn(last, group.rows, generator=generator) for group in hidden]
@@ -188,7 +169,7 @@ class ThreeFactorLearner(GradientLearner):
         keys = torch.randint(-(2**63), 2**63 - 1, (n,), generator=generator)
         with torch.no_grad():
             learned = glm.implementation(network.implementation).learn(
-                network.topology, used, *network.tables, spikes, self.wanted[batch.labels], keys, self.signal,
+                network.topology, used, *network.tables, spikes, self.wanted[batch.labels], keys, self.rule,
                 self._feedback(used), self.mean.to(network.device),
             )  # fmt: skip
             self.mean.lerp_(learned.reward.cpu(), 1 - MOMENTUM)

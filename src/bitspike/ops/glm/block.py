@@ -7,8 +7,7 @@ Where every group hears lower ones only there is no loop over time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from bitspike.ops import counter
 from bitspike.ops.glm import circuit
 from bitspike.ops.glm.circuit import Chances
 from bitspike.ops.glm.online import Parameters
+from bitspike.ops.glm.settings import Signal
 from bitspike.ops.glm.topology import Topology
 from bitspike.ops.lif.signals import Spikes, unpack
 
@@ -127,25 +127,6 @@ def _step_by_step(
     )
 
 
-@dataclass(frozen=True)
-class Signal:
-    """How hidden circuits learn what they did.
-
-    scalar: a reward for all, g = (L - baseline) D; L(t) = sum over t' > t (`same_step`: >= t) of lam^(t' - t - 1) times
-    the outputs' ln p, minus alpha times the sum over t' >= t of lam^(t' - t) ln(p / r). importance: g = (M softmax over
-    the M draws of L at alpha 0, minus 1) D. vector: g_c = p_c (q_c - sum over c' of p_c' q_c'), q the outputs' errors
-    through B, minus alpha times the gradient of KL(p || r).
-    """
-
-    kind: Literal["scalar", "vector", "importance"] = "vector"
-    draws: int = 1
-    baseline: Literal["none", "mean", "leave-one-out"] = "none"
-    lam: float = 0.5
-    alpha: float = 0.0
-    silence: float = 0.7
-    same_step: bool = False
-
-
 def later(values: Tensor, lam: float, same_step: bool) -> Tensor:
     """Sum over t' > t of lam^(t' - t - 1) values(t'), or over t' >= t of lam^(t' - t), over the last axis."""
     sums, total = [], torch.zeros_like(values[..., 0])
@@ -160,7 +141,7 @@ def rewards(topology: Topology, made: Run, signal: Signal) -> Tensor:
     """L `(draws, batch, n_steps)` of runs whose first dimension is draws times batch."""
     out = circuit.log_likelihood(made.chances[-1], made.spikes[-1]).sum(-1)
     total = later(out, signal.lam, signal.same_step)
-    if signal.alpha and signal.kind != "importance":
+    if signal.alpha and signal.signal != "importance":
         for chance, spikes in zip(made.chances[:-1], made.spikes[:-1], strict=True):
             cost = circuit.divergence(chance, spikes, signal.silence).sum(-1)
             total = total - signal.alpha * later(cost, signal.lam, same_step=True)
@@ -169,7 +150,7 @@ def rewards(topology: Topology, made: Run, signal: Signal) -> Tensor:
 
 def weigh(reward: Tensor, signal: Signal, mean: Tensor | None) -> Tensor:
     """L minus its baseline, or the importance of a draw, `(draws, batch, n_steps)`; `mean` `(n_steps,)`."""
-    if signal.kind == "importance":
+    if signal.signal == "importance":
         return signal.draws * reward.softmax(0) - 1
     if signal.baseline == "leave-one-out":
         return (reward - reward.mean(0)) * (signal.draws / (signal.draws - 1))
@@ -190,7 +171,7 @@ def errors(
     found = []
     for layer in range(len(made.spikes) - 1):
         chance, spikes = made.chances[layer], made.spikes[layer]
-        if signal.kind == "vector":
+        if signal.signal == "vector":
             q = torch.zeros_like(spikes)
             for matrix, b in zip(filters.synapses, feedback[layer], strict=True):
                 q = q + (matrix.T @ (out @ b)).reshape(q.shape)
@@ -253,7 +234,7 @@ def learn(
     drawn.append(inputs.new_zeros(()))  # outputs are clamped
     made = run(topology, parameters, filters, many, drawn, wanted.repeat(signal.draws, 1, 1))
     reward = rewards(topology, made, signal)
-    weight = None if signal.kind == "vector" else weigh(reward, signal, mean)
+    weight = None if signal.signal == "vector" else weigh(reward, signal, mean)
     g = errors(topology, made, filters, signal, weight, feedback)
     chance = made.chances[-1]
     return Learned(

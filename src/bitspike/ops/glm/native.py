@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bitspike import _native
 from bitspike.errors import UsageError
-from bitspike.ops.glm.block import Learned, Signal
+from bitspike.ops.glm.block import Learned
 from bitspike.ops.glm.online import Parameters
+from bitspike.ops.glm.settings import Signal
 from bitspike.ops.glm.topology import Topology
 from bitspike.ops.lif.arrays import array
 from bitspike.ops.lif.signals import Spikes
@@ -26,7 +27,7 @@ def learn(
 ) -> Learned:  # fmt: skip
     """See `block.learn`; what outputs are to emit is 0 or 1."""
     numbers = (
-        KINDS.index(signal.kind), BASELINES.index(signal.baseline), signal.draws, signal.lam, signal.alpha,
+        KINDS.index(signal.signal), BASELINES.index(signal.baseline), signal.draws, signal.lam, signal.alpha,
         signal.silence, signal.same_step,
     )  # fmt: skip
     try:
@@ -42,7 +43,7 @@ def learn(
             array(wanted),
             keys.numpy(),
             numbers,
-            [array(_together(b)) for b in feedback] if signal.kind == "vector" else [],
+            [array(_together(b)) for b in feedback] if signal.signal == "vector" else [],
             array(mean),
             torch.get_num_threads(),
             isa,
