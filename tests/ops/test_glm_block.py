@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bitspike.ops.glm import block, circuit, online
 from bitspike.ops.glm.block import Filters
-from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Parameters, VOWELSettings, VOWELState
-from bitspike.ops.glm.settings import Signal
+from bitspike.ops.glm.online import FLSNNState, Parameters, VOWELState
+from bitspike.ops.glm.settings import FLSNNSettings, Signal, VOWELSettings
 from bitspike.ops.lif.signals import unpack
 from glm_windows import EVERY, LATERAL, LAYERED, RECURRENT, SKIP, VISIBLE, Drawn, draw
 
@@ -137,7 +137,7 @@ def test_fl_snn_is_a_weighted_sum_in_the_limit_of_small_steps(kind) -> None:
         ell.append(signal)
     hidden = (1 - KAPPA) * block.later(torch.stack(ell, 1), KAPPA, same_step=True)
     close(
-        held(drawn, each, FLSNNSettings(1.0, KAPPA, alpha=0.4)),
+        held(drawn, each, FLSNNSettings(lr=1.0, kappa=KAPPA, alpha=0.4)),
         weighted(drawn, made, hidden, reach(len(each))),
     )
 
@@ -150,7 +150,7 @@ def test_vowel_is_a_weighted_sum_in_the_limit_of_small_steps(kind) -> None:
     each = steps(drawn, uniforms)
     reward = torch.stack([one.log_output - 0.4 * one.divergence for one in each], 1)
     hidden = (1 - KAPPA) * block.later(reward * reach(len(each)), KAPPA, same_step=True)
-    settings = VOWELSettings(1.0, KAPPA, gamma=0.4, baseline=False)
+    settings = VOWELSettings(lr=1.0, kappa=KAPPA, gamma=0.4, baseline=False)
     close(held(drawn, each, settings), weighted(drawn, made, hidden, reach(len(each))))
 
 
@@ -162,8 +162,8 @@ def test_without_memory_the_rules_are_the_scalar_signal_of_the_same_step(kind) -
     *first, feedback, mean = drawn
     signal = Signal("scalar", lam=0.0, alpha=0.4, same_step=True)
     wanted = block.learn(*first, signal, feedback, mean)
-    close(held(drawn, each, FLSNNSettings(1.0, 0.0, alpha=0.4)), wanted.gradients)
-    close(held(drawn, each, VOWELSettings(1.0, 0.0, gamma=0.4, baseline=False)), wanted.gradients)
+    close(held(drawn, each, FLSNNSettings(lr=1.0, kappa=0.0, alpha=0.4)), wanted.gradients)
+    close(held(drawn, each, VOWELSettings(lr=1.0, kappa=0.0, gamma=0.4, baseline=False)), wanted.gradients)
     total = sum(float(one.log_output.sum()) for one in each)
     assert float(wanted.log_likelihood) == pytest.approx(total, abs=1e-9)
 
@@ -171,7 +171,7 @@ def test_without_memory_the_rules_are_the_scalar_signal_of_the_same_step(kind) -
 def test_small_steps_come_near_the_sum() -> None:
     drawn = draw(SKIP, dtype=torch.float64)
     _, uniforms = run(drawn)
-    settings = FLSNNSettings(1.0, KAPPA, alpha=0.4)
+    settings = FLSNNSettings(lr=1.0, kappa=KAPPA, alpha=0.4)
     limit = held(drawn, steps(drawn, uniforms), settings)
     gaps = []
     for lr in (1e-3, 1e-4):
@@ -185,7 +185,9 @@ def test_small_steps_come_near_the_sum() -> None:
                 [inputs[:, t], None, drawn.wanted[:, t]], [None, *(part[:, t] for part in uniforms)], silence=0.7,
             )  # fmt: skip
             history = online.remember(history, one.spikes)
-            online.fl_snn(topology, moved.parameters, state, one, FLSNNSettings(lr, KAPPA, alpha=0.4))
+            online.fl_snn(
+                topology, moved.parameters, state, one, FLSNNSettings(lr=lr, kappa=KAPPA, alpha=0.4)
+            )
         change = [
             (a - b) / lr * 4 for a, b in zip(moved.parameters.all(), drawn.parameters.all(), strict=True)
         ]

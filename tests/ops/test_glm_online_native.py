@@ -14,8 +14,9 @@ pytest.importorskip("bitspike._native")
 from bitspike import _native
 from bitspike.errors import UsageError
 from bitspike.ops.glm import block, online, online_native
-from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Parameters, VOWELSettings, VOWELState
+from bitspike.ops.glm.online import FLSNNState, Parameters, VOWELState
 from bitspike.ops.glm.online_native import Steps, Streams
+from bitspike.ops.glm.settings import FLSNNSettings, VOWELSettings
 from bitspike.ops.lif.signals import pack, unpack
 from glm_windows import DEEP, LAYERED, RECURRENT, SKIP, VISIBLE, Drawn, draw
 
@@ -23,15 +24,15 @@ ISAS = _native.instruction_sets()
 N_STEPS = 100
 LR = 0.001  # larger ones tear networks without baseline apart, in any arithmetic
 RULES = {
-    "fl-snn": FLSNNSettings(LR),
-    "fl-snn, control variate": FLSNNSettings(LR, beta=0.05, normalise="group"),
-    "fl-snn, blocks of 3": FLSNNSettings(LR, steps=3, normalise="all"),
-    "fl-snn, blocks of 4, control variate": FLSNNSettings(LR, 0.5, 0.3, 4, 0.3),
-    "fl-snn, no memory": FLSNNSettings(LR, kappa=0.0),
-    "vowel": VOWELSettings(LR),
-    "vowel, no baseline": VOWELSettings(LR, baseline=False),
-    "vowel, aliased": VOWELSettings(LR, kappa=0.5, aliased=True),
-    "vowel, no memory": VOWELSettings(LR, kappa=0.0),
+    "fl-snn": FLSNNSettings(lr=LR),
+    "fl-snn, control variate": FLSNNSettings(lr=LR, beta=0.05, normalise="group"),
+    "fl-snn, blocks of 3": FLSNNSettings(lr=LR, steps=3, normalise="all"),
+    "fl-snn, blocks of 4, control variate": FLSNNSettings(lr=LR, kappa=0.5, alpha=0.3, steps=4, beta=0.3),
+    "fl-snn, no memory": FLSNNSettings(lr=LR, kappa=0.0),
+    "vowel": VOWELSettings(lr=LR),
+    "vowel, no baseline": VOWELSettings(lr=LR, baseline=False),
+    "vowel, aliased": VOWELSettings(lr=LR, kappa=0.5, aliased=True),
+    "vowel, no memory": VOWELSettings(lr=LR, kappa=0.0),
 }
 NETWORKS = {
     "C = 1": LAYERED,
@@ -189,7 +190,7 @@ def test_what_left_carries_nothing_and_comes_back() -> None:
     dense = unpack(drawn.spikes)
     dense[:, 1:45] = 0
     drawn = drawn._replace(spikes=pack(dense))
-    settings = FLSNNSettings(LR, beta=0.05)
+    settings = FLSNNSettings(lr=LR, beta=0.05)
     for n_steps in (44, 60):
         part = drawn._replace(
             spikes=drawn.spikes._replace(bits=drawn.spikes.bits[:, :n_steps].contiguous()),
@@ -217,7 +218,7 @@ def test_filters_longer_than_a_word() -> None:
 
 def test_what_does_not_fit_is_refused_before_anything_moves() -> None:
     drawn = draw(SKIP, n_steps=6)
-    settings = FLSNNSettings(0.1)
+    settings = FLSNNSettings(lr=0.1)
     before = [value.clone() for value in drawn.parameters.all()]
     for wrong, words in (
         (drawn._replace(keys=drawn.keys[:2]), "key of every"),

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from bitspike.ops.glm import circuit, online
-from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Parameters, VOWELSettings, VOWELState
+from bitspike.ops.glm.online import FLSNNState, Parameters, VOWELState
+from bitspike.ops.glm.settings import FLSNNSettings, VOWELSettings
 from bitspike.ops.glm.topology import Group, Topology
 from bitspike.settings.basis import RaisedCosine
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitspike.networks.glm import GLMNetwork
-    from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Parameters, Step, VOWELSettings, VOWELState
+    from bitspike.ops.glm.online import FLSNNState, Parameters, Step, VOWELState
+    from bitspike.ops.glm.settings import FLSNNSettings, VOWELSettings
     from bitspike.ops.lif.signals import Spikes
 
 

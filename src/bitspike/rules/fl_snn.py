@@ -5,13 +5,14 @@ arXiv 1910.09594; equations (6) to (11) of `ops.glm.online.fl_snn`. The federate
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
 
 from bitspike.coding import EventBins, Latency, Poisson
 from bitspike.contracts import Task
 from bitspike.experiment import Experiment, Rule
-from bitspike.ranges import Range, at_least, between, count
+from bitspike.ops.glm.settings import FLSNNSettings, FLSNNUpdate
+from bitspike.ranges import Range, between
 from bitspike.rules import circuits
 from bitspike.rules.circuits import CircuitLearner, named
 from bitspike.settings import GLM
@@ -21,39 +22,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitspike.networks.glm import GLMNetwork
-    from bitspike.ops.glm.online import FLSNNSettings, FLSNNState, Step
+    from bitspike.ops.glm.online import FLSNNState, Step
 
 
 @dataclass(frozen=True)
-class FLSNN(Rule):
+class FLSNN(Rule, FLSNNUpdate):
     """Settings; eta is `optimizer.lr`.
 
     Per block of `steps`: ell <- kappa ell + (1 - kappa) l, e <- kappa e + (1 - kappa) g; outputs move by eta e, hidden
     circuits by eta ell e, or with the control variate by eta (ell - N / (Dn + 1e-7)) e.
     """
 
-    kappa: float = 0.2
-    """what traces and the learning signal keep from block to block"""
-    alpha: float = 1.0
-    """weight of the divergence of hidden circuits from the reference"""
     rate: float = 0.3
     """reference: probability that a hidden circuit emits a value"""
-    steps: int = 1
-    """steps of a block, after which weights move"""
-    beta: float | None = None
-    """what N and Dn of the control variate keep, such as 0.05; None: no control variate"""
-    normalise: Literal["none", "all", "group"] = "none"
-    """reward and divergence divided by nothing, by all circuits, or each by its circuits (as early public code)"""
 
     networks: ClassVar = (GLM,)
     codings: ClassVar = (Latency, Poisson, EventBins)
     kinds: ClassVar = ("real",)
     ranges: ClassVar[dict[str, Range]] = {
-        "kappa": between(0, 1, high_open=True),
-        "alpha": at_least(0),
+        **FLSNNUpdate.update_ranges,
         "rate": between(0, 1, low_open=True, high_open=True),
-        "steps": count(1),
-        "beta": between(0, 1, high_open=True, none=True),
     }
 
     def check(self, experiment: Experiment) -> None:
@@ -83,10 +71,7 @@ class FLSNNLearner(CircuitLearner):
 
     def settings_at(self, lr: float) -> FLSNNSettings:
         """The rule's, with this step size."""
-        from bitspike.ops.glm import online
-
-        rule = self.rule
-        return online.FLSNNSettings(lr, rule.kappa, rule.alpha, rule.steps, rule.beta, rule.normalise)
+        return FLSNNSettings(lr=lr, **{one.name: getattr(self.rule, one.name) for one in fields(FLSNNUpdate)})
 
     def move(self, made: Step, lr: float) -> None:
         """One step; weights move when a block is full."""

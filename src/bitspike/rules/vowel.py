@@ -5,14 +5,15 @@ Jang, Skatchkovsky and Simeone 2020, arXiv 2004.09416; equations (5) to (10) of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from bitspike.coding import EventBins, Latency, Poisson
 from bitspike.contracts import Task
 from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Rule
-from bitspike.ranges import Range, at_least, between
+from bitspike.ops.glm.settings import VOWELSettings, VOWELUpdate
+from bitspike.ranges import Range, between
 from bitspike.rules import circuits
 from bitspike.rules.circuits import CircuitLearner, named
 from bitspike.settings import GLM
@@ -22,37 +23,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bitspike.networks.glm import GLMNetwork
-    from bitspike.ops.glm.online import Step, VOWELSettings, VOWELState
+    from bitspike.ops.glm.online import Step, VOWELState
 
 
 @dataclass(frozen=True)
-class VOWEL(Rule):
+class VOWEL(Rule, VOWELUpdate):
     """Settings; eta is `optimizer.lr`.
 
     e <- kappa e + (1 - kappa) g; outputs move by eta e, hidden circuits by eta y, y <- kappa y + (1 - kappa) (R - N /
     (Dn + 1e-7)) e.
     """
 
-    kappa: float = 0.2
-    """what traces keep from step to step"""
-    beta: float = 0.05
-    """what N and Dn of the baseline keep"""
-    gamma: float = 1.0
-    """weight of the divergence of hidden circuits from the reference"""
     silence: float = 0.8
     """reference: probability that a hidden circuit is silent"""
-    baseline: bool = True
-    """take the baseline N / Dn from the reward"""
-    aliased: bool = False
-    """y and e are one tensor, as in the public code: not the rule of the paper"""
 
     networks: ClassVar = (GLM,)
     codings: ClassVar = (Latency, Poisson, EventBins)
     kinds: ClassVar = ("real",)
     ranges: ClassVar[dict[str, Range]] = {
-        "kappa": between(0, 1, high_open=True),
-        "beta": between(0, 1, high_open=True),
-        "gamma": at_least(0),
+        **VOWELUpdate.update_ranges,
         "silence": between(0, 1, low_open=True, high_open=True),
     }
 
@@ -88,10 +77,8 @@ class VOWELLearner(CircuitLearner):
 
     def settings_at(self, lr: float) -> VOWELSettings:
         """The rule's, with this step size."""
-        from bitspike.ops.glm import online
 
-        rule = self.rule
-        return online.VOWELSettings(lr, rule.kappa, rule.beta, rule.gamma, rule.baseline, rule.aliased)
+        return VOWELSettings(lr=lr, **{one.name: getattr(self.rule, one.name) for one in fields(VOWELUpdate)})
 
     def move(self, made: Step, lr: float) -> None:
         """One step."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bitspike.ops.glm import circuit
+from bitspike.ops.glm.settings import FLSNNSettings, VOWELSettings
 from bitspike.ops.glm.topology import Topology
 
 
@@ -137,26 +138,6 @@ def step(
     return Step(spikes, log_output, divergence, gradients)
 
 
-@dataclass(frozen=True)
-class FLSNNSettings:
-    """FL-SNN's rule: eta, kappa, alpha of (6) to (10), the steps of a block, and the control variate's beta (11)."""
-
-    lr: float
-    kappa: float = 0.2
-    alpha: float = 1.0
-    steps: int = 1
-    beta: float | None = None  # None: no control variate
-    normalise: Literal["none", "all", "group"] = "none"
-
-    def divisors(self, topology: Topology) -> tuple[float, float]:
-        """What the output's ln p and the divergence of hidden circuits are divided by."""
-        n_out = topology.groups[-1].n
-        n_hidden = sum(group.n for group in topology.groups[1:-1])
-        if self.normalise == "all":
-            return n_out + n_hidden, n_out + n_hidden
-        return (n_out, max(n_hidden, 1)) if self.normalise == "group" else (1.0, 1.0)
-
-
 @dataclass
 class FLSNNState:
     """What the rule carries per stream: ell, e, sums over the block so far, and N, Dn of the control variate."""
@@ -210,18 +191,6 @@ def fl_snn(
         parameter.add_(change.mean(0), alpha=settings.lr)
     state.reward.zero_()
     state.count.zero_()
-
-
-@dataclass(frozen=True)
-class VOWELSettings:
-    """VOWEL's rule: eta, kappa, beta, gamma of (5) to (10); aliased: y and e are one tensor, as in the public code."""
-
-    lr: float
-    kappa: float = 0.2
-    beta: float = 0.05
-    gamma: float = 1.0
-    baseline: bool = True
-    aliased: bool = False
 
 
 @dataclass

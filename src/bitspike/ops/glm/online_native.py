@@ -18,14 +18,13 @@ from torch import Tensor
 from bitspike import _native
 from bitspike.errors import UsageError
 from bitspike.ops.glm.online import (
-    FLSNNSettings,
     FLSNNState,
     History,
     Parameters,
-    VOWELSettings,
     VOWELState,
     silence,
 )
+from bitspike.ops.glm.settings import FLSNNSettings, VOWELSettings
 from bitspike.ops.glm.topology import Topology
 from bitspike.ops.lif.arrays import array
 from bitspike.ops.lif.signals import Spikes
