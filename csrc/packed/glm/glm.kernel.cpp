@@ -228,9 +228,7 @@ static std::int64_t run(const Network& net, const Inputs& in, const Outputs& out
     Scratch scratch(net, in, arena);
     scratch.clear(net);
     for (std::size_t k = begin; k < end; ++k) {
-        scratch.entering.n_spikes = scratch.entering.n_synops = 0;
-        if (in.limits) scratch.entering.draw(in.images + k * static_cast<std::size_t>(in.n_pixels));
-        else if (!scratch.entering.read_list(k)) return static_cast<std::int64_t>(k);
+        if (!scratch.entering.read(k)) return static_cast<std::int64_t>(k);
         run_sample(net, in, scratch, out, k);
     }
     return -1;

@@ -50,7 +50,6 @@ struct Sample {
 
     void reset() {
         n_spikes = n_synops = 0;
-        at.entering.n_spikes = at.entering.n_synops = 0;
         for (int l = 0; l < net.n_layers; ++l) {
             const Layer& y = net.layers[l];
             const std::size_t lanes = static_cast<std::size_t>(y.lanes), blocks = lanes / kLanes;
@@ -178,8 +177,7 @@ static std::int64_t run(const Network& net, const Inputs& in, const Outputs& out
     for (std::size_t k = begin; k < end; ++k) {
         sample.reset();
         if (sample.is_constant) sample.constant_current(in.images + k * width);
-        else if (in.limits) scratch.entering.draw(in.images + k * width);
-        else if (!scratch.entering.read_list(k)) return static_cast<std::int64_t>(k);
+        else if (!scratch.entering.read(k)) return static_cast<std::int64_t>(k);
         for (int t = 1; t < net.n_steps; ++t) sample.step(t);
         sample.finish(out, k);
     }

@@ -57,7 +57,6 @@ struct Scratch {
     }
 
     void reset(const Network& net) {
-        entering.n_spikes = entering.n_synops = 0;
         for (int l = 0; l < net.n_layers; ++l) {
             const std::size_t lanes = static_cast<std::size_t>(net.layers[l].synapses.lanes);
             float* const floats[] = {states[l].a, states[l].b, states[l].r};
@@ -162,8 +161,7 @@ static std::int64_t run(const Network& net, const Inputs& in, const Outputs& out
     scratch.clear(net);
     for (std::size_t k = begin; k < end; ++k) {
         scratch.reset(net);
-        if (in.limits) scratch.entering.draw(in.images + k * static_cast<std::size_t>(in.n_pixels));
-        else if (!scratch.entering.read_list(k)) return static_cast<std::int64_t>(k);
+        if (!scratch.entering.read(k)) return static_cast<std::int64_t>(k);
         run_sample(net, scratch, out, k);
     }
     return -1;

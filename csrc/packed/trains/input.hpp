@@ -76,6 +76,14 @@ struct Entering {
             }
     }
 
+    // All that enters in a sample: false where a list names no input, or one twice in a step.
+    bool read(std::size_t sample) {
+        n_spikes = n_synops = 0;
+        if (!in.limits) return read_list(sample);
+        draw(in.images + sample * static_cast<std::size_t>(in.n_pixels));
+        return true;
+    }
+
     // Lists in `ids` the inputs that spike in `step`; how many.
     int look(int step) {
         const std::uint64_t* row = bits + static_cast<std::size_t>(step) * words;
