@@ -26,17 +26,22 @@ if TYPE_CHECKING:
     from bitspike.ops.lif.signals import Spikes
 
 
+def start(experiment: Experiment, task: Task, generator: torch.Generator) -> GLMNetwork:
+    """Weights as `weights` says, biases and own feedback 0."""
+    from bitspike.networks.glm import GLMNetwork
+
+    coding, network = experiment.coding, cast(GLM, experiment.network)
+    return GLMNetwork(
+        coding.channels_of(task.n_inputs), task.n_classes, coding, network, experiment.weights, generator,
+        experiment.backend,
+    )  # fmt: skip
+
+
 def build(experiment: Experiment, task: Task, generator: torch.Generator) -> GLMNetwork:
     """Weights as `weights` says, biases and own feedback in the range of hidden weights, as published."""
     import torch
 
-    from bitspike.networks.glm import GLMNetwork
-
-    coding, network = experiment.coding, cast(GLM, experiment.network)
-    model = GLMNetwork(
-        coding.channels_of(task.n_inputs), task.n_classes, coding, network, experiment.weights, generator,
-        experiment.backend,
-    )  # fmt: skip
+    model = start(experiment, task, generator)
     low, high = experiment.weights.hidden
     with torch.no_grad():
         for parameter in (*model.biases, *model.feedback):

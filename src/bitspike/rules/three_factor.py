@@ -17,6 +17,7 @@ from bitspike.errors import UsageError
 from bitspike.experiment import Experiment, Rule
 from bitspike.ops.glm.settings import Signal
 from bitspike.ranges import Range, above, at_least
+from bitspike.rules import circuits
 from bitspike.rules.gradient import GradientLearner, take_back
 from bitspike.settings import GLM
 
@@ -83,13 +84,7 @@ class ThreeFactor(Rule, Signal):
         """Weights as `weights` says; the first hidden layer's so that its potentials spread by `start`."""
         import torch
 
-        from bitspike.networks.glm import GLMNetwork
-
-        coding, network = experiment.coding, cast(GLM, experiment.network)
-        model = GLMNetwork(
-            coding.channels_of(task.n_inputs), task.n_classes, coding, network, experiment.weights, generator,
-            experiment.backend,
-        )  # fmt: skip
+        model = circuits.start(experiment, task, generator)
         traces = float(model.tables[0].abs().sum())
         rate = spikes_per_step(model.spikes(task.sample))
         with torch.no_grad():

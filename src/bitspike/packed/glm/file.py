@@ -16,7 +16,7 @@ from bitspike.packed.container import Tensors, weight_name, weight_tensor
 from bitspike.packed.decisions import Array
 from bitspike.packed.fields import MAX_NEURONS, MAX_STATES, MAX_WEIGHTS, plain
 from bitspike.packed.glm.layers import MAX_FILTERS, MAX_LENGTH, Connection, GLMStack
-from bitspike.packed.weights import stored_shape
+from bitspike.packed.weights import Signs, stored_shape
 
 MAX_GROUPS = 64
 _GROUP = {"circuits": int, "values": int}
@@ -117,8 +117,6 @@ def from_parts(metadata: Mapping[str, Any], tensors: Tensors, known: Known) -> d
 
 
 def _there(tensors: Tensors, number: int, shape: tuple[int, int]) -> Any:
-    from bitspike.packed.weights import Signs
-
     return Signs(tensors.take(f"{number}.there", stored_shape(shape), np.uint8), shape)
 
 
