@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bitspike.ops.glm.online import Parameters, self_mask
+from bitspike.ops.glm.online import Parameters
 from bitspike.ops.glm.topology import Group, Topology
 from bitspike.ops.lif.signals import Spikes, pack
 
@@ -68,7 +68,9 @@ def draw(
         end = topology.groups[target]
         weight = normal(topology.groups[source].rows, filters, end.rows)
         weight *= torch.rand(weight.shape[0], 1, weight.shape[2], generator=g) < 2 / 3
-        weights.append(weight * self_mask(end.n, end.values).to(dtype) if source == target else weight)
+        weights.append(
+            weight * torch.from_numpy(end.others())[:, None].to(dtype) if source == target else weight
+        )
     learned = topology.groups[1:]
     parameters = Parameters(
         weights,

@@ -22,7 +22,7 @@ from bitspike.networks.inputs import chunks
 from bitspike.networks.signal import signal
 from bitspike.ops.glm import block, circuit
 from bitspike.ops.glm.block import Filters
-from bitspike.ops.glm.online import Parameters, self_mask
+from bitspike.ops.glm.online import Parameters
 from bitspike.ops.lif.signals import Spikes, unpack
 from bitspike.ops.operators import Dense
 from bitspike.packed.decisions import Decisions
@@ -106,7 +106,7 @@ class GLMNetwork(Network):
         """0 where a connection has no synapse, `(source rows, 1, target rows)`; None: it has all."""
         source, target = self.topology.connections[index]
         group = self.topology.groups[target]
-        mask = self_mask(group.n, group.values).float() if source == target else None
+        mask = torch.from_numpy(group.others())[:, None] if source == target else None
         if self.settings.density < 1:
             there = self.get_buffer(f"there{index}").float()[:, None]
             mask = there if mask is None else there * mask.to(there)

@@ -46,11 +46,6 @@ class Parameters:
         return [*ends, *learned, *(learned if self.feedback else ())]
 
 
-def self_mask(n: int, values: int) -> Tensor:
-    """0 between rows of one circuit, else 1, `(rows, 1, rows)`."""
-    return (1 - torch.eye(n, dtype=torch.float64)).repeat(values, values)[:, None]
-
-
 class Step(NamedTuple):
     """What one step did: every group's spikes, rewards per stream, and gradients of ln p."""
 

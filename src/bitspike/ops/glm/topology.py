@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bitspike.errors import UsageError
 
 
@@ -18,6 +21,10 @@ class Group:
     def rows(self) -> int:
         """Values of all circuits."""
         return self.n * self.values
+
+    def others(self) -> NDArray[np.float32]:
+        """0 between rows of one circuit, else 1, `(rows, rows)`: the synapses of a group that hears itself."""
+        return np.tile(1 - np.eye(self.n, dtype=np.float32), (self.values, self.values))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from bitspike.ops.native import kernels
 from bitspike.packed.base import Engine
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.glm.layers import Connection, GLMStack
-from bitspike.packed.glm.reference import decisions, fan_out, others
+from bitspike.packed.glm.reference import decisions, fan_out
 from bitspike.packed.weights import Reals
 from bitspike.packed.window import run_native
 
@@ -38,7 +38,7 @@ class GLMEngine(Engine):
         weights = connection.dense()
         if source == target:
             group = self._network.topology.groups[target]
-            weights = weights * others(group.n, group.values).astype(weights.dtype)[:, None]
+            weights = weights * group.others().astype(weights.dtype)[:, None]
         if isinstance(connection.weights, Reals):
             self._engine.add_weights(source, target, np.ascontiguousarray(weights))
             return

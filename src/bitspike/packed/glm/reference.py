@@ -113,7 +113,7 @@ def _hear(network: GLMStack, u: list[Array], index: int, weights: Array, spikes:
     for k, filter_k in enumerate(network.table):
         rows = weights[:, k]
         if source == target:
-            rows = rows * others(network.topology.groups[target].n, network.topology.groups[target].values)
+            rows = rows * network.topology.groups[target].others()
         if network.decision_by == "mean-field" and source:
             z = np.zeros((len(spikes), rows.shape[1]), np.float32)
             for j in range(len(rows)):  # chances, not spikes: the order counts
@@ -127,12 +127,6 @@ def _filter(u: Array, table: Array, z: Array, t: int) -> None:
     """u(t + 1 + d) += a(d) z, in place."""
     for d, a in enumerate(table[: u.shape[1] - 1 - t]):
         u[:, t + 1 + d] += a * z
-
-
-def others(n: int, values: int) -> Array:
-    """0 between rows of one circuit, else 1, float32 `(rows, rows)`."""
-    one: Array = np.tile(1 - np.eye(n, dtype=np.float32), (values, values))
-    return one
 
 
 def chances(u: Array, values: int) -> Array:
