@@ -55,8 +55,8 @@ def conformal_rows(run: RunRecord) -> list[dict[str, Any]]:
 
 def conformal_samples(run: RunRecord) -> int | None:
     """How many calibration samples the thresholds of the sets come from; None of older runs."""
-    found = _figures(run).get("conformal_samples")
-    return found if type(found) is int else None
+    found: int | None = _figures(run).get("conformal_samples")
+    return found
 
 
 def early_rows(run: RunRecord) -> list[dict[str, Any]]:
