@@ -17,7 +17,7 @@ from bitspike.coding import SpikeList
 from bitspike.contracts import Coding
 from bitspike.errors import UsageError
 from bitspike.networks.anytime import check_times
-from bitspike.networks.base import Decides, LayerFacts, Network
+from bitspike.networks.base import Decides, LayerFacts, Network, check_demand
 from bitspike.networks.inputs import chunks
 from bitspike.networks.signal import signal
 from bitspike.ops.glm import block, circuit
@@ -66,6 +66,11 @@ class GLMNetwork(Network):
             raise UsageError("circuits decide among two classes or more; a regression needs another network")
         self.settings, self.topology = network, network.topology(n_inputs, n_classes)
         self.register_buffer("table", torch.from_numpy(checked_table(network.basis)).float())
+        groups = self.topology.groups
+        check_demand(
+            [Dense(groups[a].rows * len(self.table), groups[b].rows) for a, b in self.topology.connections],
+            self.n_steps,
+        )
         latents, scales = [], []
         for index, (source, target) in enumerate(self.topology.connections):
             rows, columns = self.topology.groups[source].rows, self.topology.groups[target].rows

@@ -14,13 +14,14 @@ from bitspike.errors import UsageError
 from bitspike.ranges import Range, above, count
 
 FIXED_MU, SPREAD_MU = 1.5, 0.5
+MAX_FILTERS, MAX_LENGTH = 64, 4096
 
 
 @dataclass(frozen=True)
 class Exponential(Basis):
     """One filter, a(d) = exp(-d / tau)."""
 
-    ranges: ClassVar[Mapping[str, Range]] = {"tau": above(0), "length": count(1)}
+    ranges: ClassVar[Mapping[str, Range]] = {"tau": above(0), "length": count(1, MAX_LENGTH)}
 
     tau: float = 8.0
     """time constant, in steps"""
@@ -43,7 +44,7 @@ class RaisedCosine(Basis):
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {
-        "n": count(1), "length": count(2), "mu": above(0, none=True)
+        "n": count(1, MAX_FILTERS), "length": count(2, MAX_LENGTH), "mu": above(0, none=True)
     }  # fmt: skip
 
     n: int = 8
@@ -73,7 +74,7 @@ class RaisedCosine(Basis):
 class Dirac(Basis):
     """One filter per lag: a_k(d) = 1 where d = k."""
 
-    ranges: ClassVar[Mapping[str, Range]] = {"length": count(1)}
+    ranges: ClassVar[Mapping[str, Range]] = {"length": count(1, MAX_FILTERS)}
 
     length: int = 10
     """steps for which a spike acts, and filters"""
@@ -89,5 +90,9 @@ def checked_table(basis: Basis) -> NDArray[np.float64]:
     if table.ndim != 2 or not table.size or table.shape[1] != basis.length or not np.isfinite(table).all():
         raise UsageError(
             f"{type(basis).__name__}.table() is {table.shape}; give finite filters (n, {basis.length})"
+        )
+    if len(table) > MAX_FILTERS or basis.length > MAX_LENGTH:
+        raise UsageError(
+            f"{type(basis).__name__}.table() is {table.shape}; ({MAX_FILTERS}, {MAX_LENGTH}) are possible"
         )
     return table

@@ -12,6 +12,8 @@ from bitspike.ops.glm.topology import Group, Topology
 from bitspike.ranges import Range, between, count
 from bitspike.settings.basis import Exponential
 
+MAX_RUNS = 10_000
+
 
 @dataclass(frozen=True)
 class GLM(NetworkSettings):
@@ -23,8 +25,8 @@ class GLM(NetworkSettings):
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {
-        "values": count(1), "output_values": count(1), "density": between(0, 1, low_open=True), "runs": count(1),
-        "draw_seed": count(),
+        "values": count(1), "output_values": count(1), "density": between(0, 1, low_open=True),
+        "runs": count(1, MAX_RUNS), "draw_seed": count(),
     }  # fmt: skip
 
     hidden: tuple[int, ...] = (64,)

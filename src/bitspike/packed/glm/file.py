@@ -15,8 +15,9 @@ from bitspike.packed.codings import coding_name, read_coding
 from bitspike.packed.container import Tensors, weight_name, weight_tensor
 from bitspike.packed.decisions import Array
 from bitspike.packed.fields import MAX_NEURONS, MAX_STATES, MAX_WEIGHTS, plain
-from bitspike.packed.glm.layers import MAX_FILTERS, MAX_LENGTH, Connection, GLMStack
+from bitspike.packed.glm.layers import Connection, GLMStack
 from bitspike.packed.weights import Signs, stored_shape
+from bitspike.settings.basis import MAX_FILTERS, MAX_LENGTH
 
 MAX_GROUPS = 64
 _GROUP = {"circuits": int, "values": int}

@@ -14,9 +14,10 @@ from bitspike.packed.base import Demand
 from bitspike.packed.decisions import Array
 from bitspike.packed.weights import LARGEST, Reals, Signs, Weights
 from bitspike.packed.window import Constant, WindowPacked
+from bitspike.settings.basis import MAX_FILTERS, MAX_LENGTH
+from bitspike.settings.glm import MAX_RUNS
 
 Decision = Literal["probability", "count", "mean-field"]
-MAX_FILTERS, MAX_LENGTH, MAX_RUNS = 64, 4096, 10_000
 
 
 @dataclass(frozen=True, eq=False)
