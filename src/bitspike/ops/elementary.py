@@ -27,7 +27,7 @@ def exp(x: Any) -> Any:
 
     n = rint(x * log2 e), r = (x - n * LN2_HIGH) - n * LN2_LOW, y = Horner(EXP, r), then ((y * (r * r) + r) + 1) * 2^n.
     """
-    kit = _library(x)
+    kit = library(x)
     if x.dtype != kit.float32:
         return kit.exp(x)
     x = x.clip(-LIMIT, LIMIT)
@@ -43,7 +43,7 @@ def log(x: Any) -> Any:
     float32: x = 2^e m, 1/2 <= m < 1; where m < SQRT_HALF: e -= 1, f = (m + m) - 1, else f = m - 1; z = f * f,
     y = ((Horner(LOG, f) * f) * z + e * LN2_LOW) - 0.5 * z, then (f + y) + e * LN2_HIGH.
     """
-    kit = _library(x)
+    kit = library(x)
     if x.dtype != kit.float32:
         return kit.log(x)
     bits = x.view(kit.int32)
@@ -79,7 +79,8 @@ def _horner(coefficients: tuple[float, ...], x: Any) -> Any:
     return y
 
 
-def _library(x: Any) -> Any:
+def library(x: Any) -> Any:
+    """numpy or torch, whose array this is."""
     if isinstance(x, np.ndarray):
         return np
     import torch

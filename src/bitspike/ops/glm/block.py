@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bitspike.ops import counter
 from bitspike.ops.glm import circuit
+from bitspike.ops.glm.chance import emit
 from bitspike.ops.glm.circuit import Chances
 from bitspike.ops.glm.online import Parameters
 from bitspike.ops.glm.settings import Signal
@@ -84,7 +85,7 @@ def run(
         if group == topology.output and clamped is not None:
             spikes = clamped.reshape(chance.p.shape)
         else:
-            spikes = chance.p if mean_field else circuit.draw(chance.p, uniforms[group - 1])
+            spikes = chance.p if mean_field else emit(chance.p, uniforms[group - 1])
         emitted.append(spikes.flatten(2))
         made.spikes.append(spikes)
         made.chances.append(chance)
@@ -109,7 +110,7 @@ def _step_by_step(
             if group == topology.output and clamped is not None:
                 emitted = clamped[:, t].reshape(chance.p.shape)
             else:
-                emitted = chance.p if mean_field else circuit.draw(chance.p, uniforms[group - 1][:, t])
+                emitted = chance.p if mean_field else emit(chance.p, uniforms[group - 1][:, t])
             spikes[group - 1].append(emitted)
             found[group - 1].append(chance)
             now.append(emitted.flatten(1))

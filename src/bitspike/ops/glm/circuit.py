@@ -1,7 +1,6 @@
-"""What a circuit does with its potentials, in plain PyTorch: chances, draws, log-probabilities, errors.
+"""What a circuit does with its potentials, in plain PyTorch: log-probabilities, divergences, label trains.
 
-Rows stand value-major, c * n + i. In float32 exp and log are those of `ops.elementary` and sums have one order,
-so the native kernels draw the same spikes. VOWEL specification, equations (3) to (5).
+Rows stand value-major, c * n + i. VOWEL specification, equations (3) to (5).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bitspike.ops import elementary
+from bitspike.ops.glm.chance import exponentials
 
 
 class Chances(NamedTuple):
@@ -24,30 +24,11 @@ class Chances(NamedTuple):
 
 
 def chances(u: Tensor, values: int) -> Chances:
-    """p_c = e_c / (e_0 + e_1 + ... + e_C), e_c = exp(u_c - m), e_0 = exp(-m), m = max(0, u): a softmax with logit 0.
-
-    `u` `(..., values * n)`. In float32 an exponent below -87 counts as -87.
-    """
+    """p_c = e_c / (e_0 + e_1 + ... + e_C), by `exponentials`, of potentials `u` `(..., values * n)`."""
     u = u.reshape(*u.shape[:-1], values, -1)
-    m = u.amax(-2).clamp_min(0)
-    e = elementary.exp(u - m.unsqueeze(-2))
-    total = elementary.exp(-m)
-    for c in range(values):
-        total = total + e[..., c, :]
+    e, total, m = exponentials(u)
     log_total = elementary.log(total) + m
     return Chances(e / total.unsqueeze(-2), u - log_total.unsqueeze(-2), -log_total)
-
-
-def draw(p: Tensor, uniform: Tensor) -> Tensor:
-    """Spikes `(..., values, n)`: the first value c with uniform < p_1 + ... + p_c, added in this order; else none."""
-    below = p.new_zeros(uniform.shape, dtype=torch.bool)
-    total, spikes = torch.zeros_like(uniform), []
-    for c in range(p.shape[-2]):
-        total = total + p[..., c, :]
-        now = (uniform < total) & ~below
-        spikes.append(now)
-        below = below | now
-    return torch.stack(spikes, -2).to(p.dtype)
 
 
 def log_likelihood(chance: Chances, spikes: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bitspike.ops.glm import circuit
+from bitspike.ops.glm.chance import emit
 from bitspike.ops.glm.settings import FLSNNSettings, VOWELSettings
 from bitspike.ops.glm.topology import Topology
 
@@ -116,7 +117,7 @@ def step(
         clamped, uniform = given[group], uniforms[group]
         if clamped is None:
             assert uniform is not None
-            emitted = circuit.draw(chance.p, uniform)
+            emitted = emit(chance.p, uniform)
         else:
             emitted = clamped.reshape(len(clamped), values, -1)
         if group == topology.output:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bitspike.coding.spike_list import SpikeList
-from bitspike.ops import counter, elementary
+from bitspike.ops import counter
+from bitspike.ops.glm.chance import emit, exponentials
 from bitspike.packed.decisions import Array, Decisions
 from bitspike.packed.glm.layers import GLMStack
 
@@ -80,14 +81,15 @@ def _run_once(
         now = []
         for group in range(1, n_groups):
             circuits = topology.groups[group]
-            p = chances(u[group - 1][:, t], circuits.values)
+            e, total, _ = exponentials(u[group - 1][:, t].reshape(n, circuits.values, -1))
+            p = e / total[:, None]
             last = group == topology.output
             emitted = np.zeros_like(p)
             if network.decision_by == "mean-field":
                 emitted = p
             elif not last or network.draws_output:
                 first = t * (circuits.n + circuits.n % 2)
-                emitted = drawn(p, counter.uniforms(streams[group - 1], first, circuits.n))
+                emitted = emit(p, counter.uniforms(streams[group - 1], first, circuits.n))
                 counts[:, group - 1] += emitted.sum(axis=(1, 2)).astype(np.int64)
             if last:
                 counted = emitted if network.decision_by == "count" else p
@@ -127,30 +129,6 @@ def _filter(u: Array, table: Array, z: Array, t: int) -> None:
     """u(t + 1 + d) += a(d) z, in place."""
     for d, a in enumerate(table[: u.shape[1] - 1 - t]):
         u[:, t + 1 + d] += a * z
-
-
-def chances(u: Array, values: int) -> Array:
-    """p_c = e_c / (e_0 + ... + e_C), e_c = exp(u_c - m), e_0 = exp(-m), m = max(0, u); `(n, values, circuits)`."""
-    u = u.reshape(len(u), values, -1)
-    m = u.max(axis=1).clip(0)
-    e = elementary.exp(u - m[:, None])
-    total = elementary.exp(-m)
-    for c in range(values):
-        total = total + e[:, c]
-    p: Array = e / total[:, None]
-    return p
-
-
-def drawn(p: Array, uniform: Array) -> Array:
-    """The first value c with uniform < p_1 + ... + p_c, added in this order; else none: float32 0 and 1."""
-    total, before = np.zeros_like(uniform), np.zeros(uniform.shape, bool)
-    spikes = np.zeros_like(p)
-    for c in range(p.shape[1]):
-        total += p[:, c]
-        now = uniform < total
-        spikes[:, c] = now & ~before
-        before |= now
-    return spikes
 
 
 def decide(network: GLMStack, inputs: Array | SpikeList) -> Decisions:
