@@ -60,6 +60,17 @@ def empty_times(case: Case) -> list[torch.Tensor]:
     return [torch.full((len(case.labels), w.shape[1]), -7, dtype=torch.int16) for w in case.weights]
 
 
+def assert_times_are_the_references(case: Case, isa: str) -> list[torch.Tensor]:
+    """Also of neurons that an early stop would not follow; returns the times of every layer."""
+    times = empty_times(case)
+    case.run(False, times=times, early_stop=False, isa=isa)
+    weights = [weight.double() for weight in case.weights]
+    expected = reference.forward(case.inputs, weights, case.alpha, case.settings)[1:]
+    for ours, theirs in zip(times, expected, strict=True):
+        assert torch.equal(ours.long(), theirs)
+    return expected
+
+
 @pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(("shape", "n_steps"), SHAPES)
 @pytest.mark.parametrize("binary", [False, True])
@@ -68,12 +79,7 @@ def test_times_equal_the_reference(
     shape: tuple[int, ...], n_steps: int, binary: bool, delay: int, isa: str
 ) -> None:
     case = Case(shape, n_steps, binary=binary, delay=delay)
-    times = empty_times(case)
-    case.run(False, times=times, early_stop=False, isa=isa)
-    weights = [weight.double() for weight in case.weights]
-    expected = reference.forward(case.inputs, weights, case.alpha, case.settings)[1:]
-    for ours, theirs in zip(times, expected, strict=True):
-        assert torch.equal(ours.long(), theirs)
+    expected = assert_times_are_the_references(case, isa)
     assert any(0 < (theirs < n_steps).sum() < theirs.numel() for theirs in expected)
 
 
@@ -82,12 +88,7 @@ def test_binary_weights_of_zero_count_as_plus_one(isa: str) -> None:
     case = Case((13, 35, 3), 20, binary=True)
     for weight in case.weights:
         weight[::2], weight[1] = 0.0, -0.0
-    times = empty_times(case)
-    case.run(False, times=times, early_stop=False, isa=isa)
-    weights = [weight.double() for weight in case.weights]
-    expected = reference.forward(case.inputs, weights, case.alpha, case.settings)[1:]
-    for ours, theirs in zip(times, expected, strict=True):
-        assert torch.equal(ours.long(), theirs)
+    expected = assert_times_are_the_references(case, isa)
     assert 0 < (expected[0] < 20).sum() < expected[0].numel()
 
 
